@@ -1,0 +1,192 @@
+"""The application: every address of the service in one list, and the map of errors.
+
+request -> routes (parse) -> rules (accounts, library) -> catalog and blobs -> JSON
+"""
+
+import errno
+import re
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from sqlalchemy.exc import OperationalError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from minus_server import api_v2, links, oauth, openapi, uploads
+from minus_server.catalog import is_disk_full
+from minus_server.endpoints import json_response, signed_in
+from minus_server.errors import DiskFull, Refused
+from minus_server.service import Service
+from minus_server.wire import Wire
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_SLASHES = re.compile(r"/{2,}")
+
+
+class Door:
+    """What every request passes first: the address is tidied, a foreign `Host` turned away.
+
+    host   the only `Host` that is answered, None for any. On a service that trusts its
+           machine, a page of another site could else reach it under its own name.
+    """
+
+    def __init__(self, app: ASGIApp, host: str | None, activity: "Activity") -> None:
+        self._app = app
+        self._hosts = None if host is None else {host, _as_localhost(host)}
+        self._activity = activity
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with self._activity:
+            if self._hosts is not None and _host(scope) not in self._hosts:
+                refusal = {"error": "misdirected", "error_description": "This is another host."}
+                await json_response(refusal, 421)(scope, receive, send)
+                return
+            path = _SLASHES.sub("/", scope["path"])
+            scope["path"] = path.rstrip("/") or "/"
+            scope.setdefault("extensions", {})
+            await self._app(scope, receive, send)
+
+
+class Activity:
+    """Counts the requests under way, and knows since when there were none."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.since = time.monotonic()
+
+    def __enter__(self) -> None:
+        self.running += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.running -= 1
+        self.since = time.monotonic()
+
+    def idle_seconds(self) -> float:
+        """How long nothing has been asked; 0 while something is under way."""
+        return 0.0 if self.running else time.monotonic() - self.since
+
+
+def _host(scope: Scope) -> str:
+    found = [value for key, value in scope["headers"] if key == b"host"]
+    return found[0].decode("latin-1").lower() if len(found) == 1 else ""
+
+
+def _as_localhost(host: str) -> str:
+    return f"localhost:{host.rpartition(':')[2]}"
+
+
+def _refused(_: Request, error: Exception) -> Response:
+    if not isinstance(error, Refused):
+        raise error
+    body: dict[str, object] = {"error": error.error, "error_description": str(error)}
+    if error.status == 401 and error.error == "invalid_token":
+        body["invalid_token"] = True
+    response = json_response(body, error.status)
+    if error.status == 401:
+        scheme = "Basic" if error.error == "invalid_client" else "Bearer"
+        response.headers["WWW-Authenticate"] = f'{scheme} realm="minus"'
+    return response
+
+
+def _no_route(_: Request, error: Exception) -> Response:
+    """404 and 405 of the router itself, as JSON."""
+    if not isinstance(error, HTTPException):
+        raise error
+    words = {404: "not_found", 405: "method_not_allowed"}
+    body = {
+        "error": words.get(error.status_code, "invalid_request"),
+        "error_description": f"{error.detail}.",
+    }
+    response = json_response(body, error.status_code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _gone(_: Request, _error: Exception) -> Response:
+    """The client left, or sent less than it said: nobody reads this, and nothing is kept."""
+    return json_response({"error": "invalid_request", "error_description": "Cut short."}, 400)
+
+
+def _operating_system(request: Request, error: Exception) -> Response:
+    """A full disk has its own answer; anything else is a fault of ours."""
+    full = isinstance(error, OSError) and error.errno in _NO_ROOM
+    if full or is_disk_full(error):
+        return _refused(request, DiskFull("The service's disk is full."))
+    raise error
+
+
+def _busy(request: Request, error: Exception) -> Response:
+    """The database is locked for longer than a request should wait."""
+    if "locked" not in str(error):
+        return _operating_system(request, error)
+    body = {"error": "temporarily_unavailable", "error_description": "The catalog is busy."}
+    response = json_response(body, 503)
+    response.headers["Retry-After"] = "1"
+    return response
+
+
+def _fault(_: Request, _error: Exception) -> Response:
+    """A bug: the log has the traceback, the client a plain word."""
+    body = {"error": "server_error", "error_description": "The service failed; its log says how."}
+    return json_response(body, 500)
+
+
+def _v2_routes() -> list[Route]:
+    upload = Route("/api/v2/folders/{id}/files", uploads.upload, methods=["POST"])
+    return [
+        upload,
+        *(
+            Route(f"/api/v2/{row.path}", signed_in(row), methods=[row.method])
+            for row in api_v2.ENDPOINTS
+        ),
+    ]
+
+
+ROUTES = [
+    # who has a client's key
+    Route("/oauth/token", oauth.token, methods=["GET", "POST"]),
+    # who has a token
+    *_v2_routes(),
+    # who knows an id
+    Route("/i{link}", links.raw),
+    Route("/j{link}", links.small_thumbnail),
+    Route("/k{link}", links.medium_thumbnail),
+    # anybody
+    Route("/icon/{label}.png", links.icon),
+    Route("/avatar/{label}.png", links.icon),
+    Route("/openapi.json", openapi.describe),
+]
+
+
+def build(service: Service, base_url: str, activity: Activity, *, only_host: bool) -> Starlette:
+    """Make the application of one service.
+
+    base_url    what every link begins with; ends in a slash
+    only_host   answer no request that names another host than that of `base_url`
+    """
+    host = urlsplit(base_url).netloc if only_host else None
+    handlers: dict[int | type[Exception], Callable[[Request, Exception], Response]] = {
+        Refused: _refused,
+        HTTPException: _no_route,
+        ClientDisconnect: _gone,
+        OperationalError: _busy,
+        OSError: _operating_system,
+        Exception: _fault,
+    }
+    app = Starlette(
+        routes=ROUTES,
+        exception_handlers=handlers,
+        middleware=[Middleware(Door, host=host, activity=activity)],
+    )
+    app.state.service = service
+    app.state.wire = Wire(base_url, service.clock)
+    return app

@@ -1,0 +1,163 @@
+"""The bytes: blobs under keys of our own, each whole or absent, never changed.
+
+A blob knows no user and no name. `Blobs` is what every store offers; `FolderBlobs` keeps
+them in a folder.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from minus_server.names import new_secret
+
+
+class BlobMissing(Exception):
+    """There are no bytes under this key."""
+
+
+class Writer(Protocol):
+    """A blob on its way in. It is there once `commit` has returned, and not before."""
+
+    key: str
+    size: int
+
+    def write(self, data: bytes) -> None:
+        """Add bytes."""
+
+    def commit(self) -> None:
+        """Flush to disk and make the blob appear under its key."""
+
+    def abort(self) -> None:
+        """Forget the bytes; harmless after `commit`."""
+
+
+class Blobs(Protocol):
+    """A store of blobs."""
+
+    def create(self) -> Writer:
+        """Begin a blob under a new key."""
+
+    def open(self, key: str) -> BinaryIO:
+        """Open for reading, seekable. Raises BlobMissing when there is none."""
+
+    def path(self, key: str) -> Path | None:
+        """The blob as a local file, None where the store has none to show."""
+
+    def size(self, key: str) -> int:
+        """In bytes. Raises BlobMissing when there is none."""
+
+    def delete(self, key: str) -> None:
+        """Remove the blob and what was derived from it; harmless when there is none."""
+
+    def derived(self, key: str, kind: str) -> bytes | None:
+        """What was kept beside the blob under this word, None when nothing was."""
+
+    def keep_derived(self, key: str, kind: str, data: bytes) -> None:
+        """Keep something beside the blob that can be made again: a thumbnail."""
+
+    def keys(self) -> Iterator[str]:
+        """Every blob's key, in no order."""
+
+
+class FolderBlobs:
+    """Blobs as files: `blobs/XX/KEY`, written under `incoming/KEY` and renamed when whole."""
+
+    def __init__(self, root: Path) -> None:
+        self._blobs = root / "blobs"
+        self._incoming = root / "incoming"
+        self._derived = root / "derived"
+        for folder in (self._blobs, self._incoming, self._derived):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _place(self, key: str) -> Path:
+        return self._blobs / key[:2] / key
+
+    def create(self) -> "FolderWriter":
+        key = new_secret()
+        return FolderWriter(key, self._incoming / key, self._place(key))
+
+    def open(self, key: str) -> BinaryIO:
+        try:
+            return self._place(key).open("rb")
+        except FileNotFoundError:
+            raise BlobMissing(key) from None
+
+    def path(self, key: str) -> Path | None:
+        return self._place(key)
+
+    def size(self, key: str) -> int:
+        try:
+            return self._place(key).stat().st_size
+        except FileNotFoundError:
+            raise BlobMissing(key) from None
+
+    def delete(self, key: str) -> None:
+        self._place(key).unlink(missing_ok=True)
+        shutil.rmtree(self._derived / key[:2] / key, ignore_errors=True)
+
+    def derived(self, key: str, kind: str) -> bytes | None:
+        try:
+            return (self._derived / key[:2] / key / kind).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def keep_derived(self, key: str, kind: str, data: bytes) -> None:
+        place = self._derived / key[:2] / key / kind
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part = place.with_name(f"{kind}.{new_secret()}")
+        part.write_bytes(data)
+        part.replace(place)
+
+    def keys(self) -> Iterator[str]:
+        for shard in self._blobs.iterdir():
+            yield from (path.name for path in shard.iterdir())
+
+    def incoming(self) -> list[Path]:
+        """Uploads under way, or cut off."""
+        return list(self._incoming.iterdir())
+
+    def clear_incoming(self) -> None:
+        """Remove what was cut off; only for who knows that nothing is under way."""
+        for path in self.incoming():
+            path.unlink(missing_ok=True)
+
+
+class FolderWriter:
+    """One blob on its way into a folder."""
+
+    def __init__(self, key: str, part: Path, place: Path) -> None:
+        self.key = key
+        self.size = 0
+        self._part = part
+        self._place = place
+        self._file = part.open("xb", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
+        self.size += len(data)
+
+    def commit(self) -> None:
+        os.fsync(self._file.fileno())
+        self._file.close()
+        if not self._place.parent.exists():
+            self._place.parent.mkdir(mode=0o700, exist_ok=True)
+            _flush_folder(self._place.parent.parent)
+        self._part.rename(self._place)
+        _flush_folder(self._place.parent)
+
+    def abort(self) -> None:
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+
+def _flush_folder(path: Path) -> None:
+    """Put a folder's own entries on disk: a rename lasts only after this."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

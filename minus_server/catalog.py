@@ -1,0 +1,610 @@
+"""The rows: every SQL statement of the service stands here.
+
+`Catalog` is the database; `Catalog.write()` and `Catalog.read()` give one transaction each,
+as `Rows`, whose methods are the statements. The rules say what belongs into one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from minus_server.schema import (
+    UNPLACED,
+    clients,
+    files,
+    folders,
+    follows,
+    messages,
+    stars,
+    tokens,
+    users,
+    visits,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+BUSY_SECONDS = 30  # how long a writer waits for another one
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+__all__ = ["Catalog", "Client", "File", "Folder", "IntegrityError", "Message", "Rows", "Token"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """One row of `table`, its columns by name."""
+
+    table: ClassVar[Table]
+
+    @classmethod
+    def columns(cls) -> list[ColumnElement[Any]]:
+        """The columns in the order of the fields."""
+        return [cls.table.c[field.name] for field in fields(cls)]
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> Self:
+        return cls(*row)
+
+    @classmethod
+    def maybe(cls, row: Sequence[Any] | None) -> Self | None:
+        return None if row is None else cls(*row)
+
+
+@dataclass(frozen=True, slots=True)
+class User(_Record):
+    """An account. `used` and `quota` are bytes."""
+
+    table: ClassVar[Table] = users
+    n: int
+    username: str
+    slug: str
+    display_name: str
+    description: str | None
+    email: str
+    password_hash: str | None
+    quota: int
+    used: int
+    visits: int
+    karma: int
+    shared: int
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class Client(_Record):
+    """A program that may ask for tokens: the API key (`id`) and its secret's hash."""
+
+    table: ClassVar[Table] = clients
+    n: int
+    id: str
+    name: str
+    secret_hash: str
+    owner_n: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Token(_Record):
+    """An access token and the refresh token given out with it, both as hashes."""
+
+    table: ClassVar[Table] = tokens
+    n: int
+    family: str
+    parent_n: int | None
+    user_n: int
+    client_n: int
+    scope: str
+    used: bool
+    access_expires: int
+    refresh_expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class Folder(_Record):
+    """A folder, with its owner's slug and display name and the file that stands for it."""
+
+    table: ClassVar[Table] = folders
+    n: int
+    id: str
+    owner_n: int | None
+    name: str
+    is_public: bool
+    file_count: int
+    view_count: int
+    star_count: int
+    created: int
+    updated: int
+    owner_slug: str
+    owner_name: str
+    cover_id: str | None
+    starred: bool
+
+    @classmethod
+    def columns(cls) -> list[ColumnElement[Any]]:
+        own = [folders.c[field.name] for field in fields(cls)[:-4]]
+        cover = (
+            select(files.c.id)
+            .where(files.c.folder_n == folders.c.n)
+            .order_by(files.c.position, files.c.n)
+            .limit(1)
+            .scalar_subquery()
+        )
+        starred = exists().where(
+            stars.c.folder_n == folders.c.n, stars.c.user_n == bindparam("viewer", 0)
+        )
+        return [
+            *own,
+            func.coalesce(users.c.slug, "").label("owner_slug"),
+            func.coalesce(users.c.display_name, "").label("owner_name"),
+            cover.label("cover_id"),
+            starred.label("starred"),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class File(_Record):
+    """A file: what is known of it, and `blob`, the key of its bytes."""
+
+    table: ClassVar[Table] = files
+    n: int
+    id: str
+    folder_n: int
+    position: int
+    name: str
+    title: str
+    caption: str
+    width: int
+    height: int
+    size: int
+    mimetype: str
+    sha256: str
+    blob: str
+    uploaded: int
+    folder_id: str
+
+    @classmethod
+    def columns(cls) -> list[ColumnElement[Any]]:
+        own = [files.c[field.name] for field in fields(cls)[:-1]]
+        return [*own, folders.c.id.label("folder_id")]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message between two users, each named by slug."""
+
+    body: str
+    read: bool
+    created: int
+    sender: str
+    target: str
+
+
+class Catalog:
+    """The database of one service."""
+
+    def __init__(self, url: str) -> None:
+        self.engine: Engine = create_engine(
+            url,
+            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+            hide_parameters=True,  # an error must not carry a hash or a name into the log
+        )
+        event.listen(self.engine, "connect", _connected)
+        event.listen(self.engine, "begin", _begun)
+        self._write = self.engine.execution_options(minus_write=True)
+
+    @classmethod
+    def in_folder(cls, data: Path) -> Self:
+        """Open the catalog of a data folder, making or upgrading it where needed."""
+        catalog = cls(f"sqlite:///{data / 'catalog.sqlite3'}")
+        catalog.migrate()
+        return catalog
+
+    def migrate(self) -> None:
+        """Bring the schema to this version's. Alembic is loaded only where there is work."""
+        newest = max(path.stem for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+        if self._revision() == newest:
+            return
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+        with self._write.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def _revision(self) -> str | None:
+        with self.engine.connect() as connection:
+            if not self.engine.dialect.has_table(connection, "alembic_version"):
+                return None
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            return None if found is None else str(found)
+
+    @contextmanager
+    def read(self) -> Iterator[Rows]:
+        """One transaction that changes nothing."""
+        with self.engine.begin() as connection:
+            yield Rows(connection)
+
+    @contextmanager
+    def write(self) -> Iterator[Rows]:
+        """One transaction; it is on disk when the block ends, or nothing of it is."""
+        with self._write.begin() as connection:
+            yield Rows(connection)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _connected(connection: Any, _record: object) -> None:
+    """Set SQLite up: write-ahead log, each commit flushed to disk, transactions by us."""
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begun(connection: Connection) -> None:
+    write = connection.get_execution_options().get("minus_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Tell whether the database refused because its disk has no room."""
+    return isinstance(error, OperationalError) and "disk is full" in str(error.orig)
+
+
+_FOLDERS: Select[Any] = select(*Folder.columns()).select_from(
+    folders.outerjoin(users, users.c.n == folders.c.owner_n)
+)
+_FILES: Select[Any] = select(*File.columns()).select_from(
+    files.join(folders, folders.c.n == files.c.folder_n)
+)
+
+
+class Rows:
+    """The statements, inside one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._db = connection
+
+    def _one(self, query: Select[Any], **parameters: object) -> Sequence[Any] | None:
+        return self._db.execute(query, parameters).first()
+
+    def _all(self, query: Select[Any], **parameters: object) -> Sequence[Sequence[Any]]:
+        return self._db.execute(query, parameters).all()
+
+    def _count(self, query: Select[Any]) -> int:
+        total = self._db.execute(select(func.count()).select_from(query.subquery())).scalar()
+        return int(total or 0)
+
+    def _insert(self, table: Table, **values: object) -> int:
+        key = self._db.execute(insert(table).values(**values)).inserted_primary_key
+        return int(key[0]) if key else 0
+
+    def _set(self, table: Table, n: int, values: Mapping[str, object]) -> None:
+        if values:
+            self._db.execute(update(table).where(table.c.n == n).values(dict(values)))
+
+    # --- users ---
+
+    def add_user(self, **values: object) -> int:
+        """Raises IntegrityError where the slug is taken."""
+        return self._insert(users, **values)
+
+    def user(self, n: int) -> User | None:
+        return User.maybe(self._one(select(*User.columns()).where(users.c.n == n)))
+
+    def user_by_slug(self, slug: str) -> User | None:
+        return User.maybe(self._one(select(*User.columns()).where(users.c.slug == slug)))
+
+    def users(self) -> list[User]:
+        return [User.of(row) for row in self._all(select(*User.columns()).order_by(users.c.n))]
+
+    def change_user(self, n: int, values: Mapping[str, object]) -> None:
+        self._set(users, n, values)
+
+    def take_room(self, user_n: int, size: int) -> bool:
+        """Count bytes against the quota. -> False where they do not fit"""
+        fits = and_(users.c.n == user_n, users.c.used + size <= users.c.quota)
+        changed = self._db.execute(update(users).where(fits).values(used=users.c.used + size))
+        return changed.rowcount == 1
+
+    def add_to_user(self, user_n: int, column: str, by: int) -> None:
+        """Add to a counter of the user: used, visits, karma or shared."""
+        counter = users.c[column]
+        self._db.execute(update(users).where(users.c.n == user_n).values({counter: counter + by}))
+
+    # --- clients and tokens ---
+
+    def add_client(self, **values: object) -> int:
+        return self._insert(clients, **values)
+
+    def client(self, client_id: str) -> Client | None:
+        return Client.maybe(self._one(select(*Client.columns()).where(clients.c.id == client_id)))
+
+    def client_of(self, owner_n: int) -> Client | None:
+        return Client.maybe(
+            self._one(select(*Client.columns()).where(clients.c.owner_n == owner_n))
+        )
+
+    def change_client(self, n: int, values: Mapping[str, object]) -> None:
+        self._set(clients, n, values)
+
+    def add_token(self, **values: object) -> None:
+        self._insert(tokens, **values)
+
+    def token_by_access(self, access_hash: str) -> tuple[Token, User] | None:
+        query = (
+            select(*Token.columns(), *User.columns())
+            .join(users, users.c.n == tokens.c.user_n)
+            .where(tokens.c.access_hash == access_hash)
+        )
+        if (row := self._one(query)) is None:
+            return None
+        split = len(Token.columns())
+        return Token(*row[:split]), User(*row[split:])
+
+    def token_by_refresh(self, refresh_hash: str) -> Token | None:
+        query = select(*Token.columns()).where(tokens.c.refresh_hash == refresh_hash)
+        return Token.maybe(self._one(query))
+
+    def has_used_child(self, token_n: int) -> bool:
+        query = select(tokens.c.n).where(tokens.c.parent_n == token_n, tokens.c.used)
+        return self._one(query.limit(1)) is not None
+
+    def mark_used(self, token_n: int) -> None:
+        self._set(tokens, token_n, {"used": True})
+
+    def delete_family(self, family: str) -> None:
+        self._db.execute(delete(tokens).where(tokens.c.family == family))
+
+    def delete_tokens_of(self, user_n: int) -> None:
+        self._db.execute(delete(tokens).where(tokens.c.user_n == user_n))
+
+    def delete_old_tokens(self, now: int) -> None:
+        self._db.execute(delete(tokens).where(tokens.c.refresh_expires < now))
+
+    # --- folders ---
+
+    def add_folder(self, **values: object) -> int:
+        return self._insert(folders, **values)
+
+    def folder(self, folder_id: str, viewer: int = 0) -> Folder | None:
+        query = _FOLDERS.where(folders.c.id == folder_id)
+        return Folder.maybe(self._one(query, viewer=viewer))
+
+    def change_folder(self, n: int, values: Mapping[str, object]) -> None:
+        self._set(folders, n, values)
+
+    def add_to_folder(self, n: int, column: str, by: int) -> None:
+        """Add to a counter of the folder: file_count, view_count or star_count."""
+        counter = folders.c[column]
+        self._db.execute(update(folders).where(folders.c.n == n).values({counter: counter + by}))
+
+    def delete_folder(self, n: int) -> None:
+        self._db.execute(delete(folders).where(folders.c.n == n))
+
+    def _folder_page(
+        self, query: Select[Any], viewer: int, offset: int, limit: int
+    ) -> tuple[int, list[Folder]]:
+        total = self._count(query.with_only_columns(folders.c.n, maintain_column_froms=True))
+        page = query.order_by(folders.c.n).offset(offset).limit(limit)
+        return total, [Folder.of(row) for row in self._all(page, viewer=viewer)]
+
+    def folders_of(
+        self, user_n: int, viewer: int, offset: int, limit: int, *, public_only: bool
+    ) -> tuple[int, list[Folder]]:
+        """A page of one user's folders. -> how many there are in all, the page"""
+        query = _FOLDERS.where(folders.c.owner_n == user_n)
+        if public_only:
+            query = query.where(folders.c.is_public)
+        return self._folder_page(query, viewer, offset, limit)
+
+    def folders_followed(self, user_n: int, offset: int, limit: int) -> tuple[int, list[Folder]]:
+        """A page of the public folders of those whom the user follows."""
+        followed = select(follows.c.followed_n).where(follows.c.follower_n == user_n)
+        query = _FOLDERS.where(folders.c.owner_n.in_(followed), folders.c.is_public)
+        return self._folder_page(query, user_n, offset, limit)
+
+    def folders_starred(self, user_n: int, offset: int, limit: int) -> tuple[int, list[Folder]]:
+        return self._folders_marked(stars, user_n, offset, limit)
+
+    def folders_visited(self, user_n: int, offset: int, limit: int) -> tuple[int, list[Folder]]:
+        return self._folders_marked(visits, user_n, offset, limit)
+
+    def _folders_marked(
+        self, marks: Table, user_n: int, offset: int, limit: int
+    ) -> tuple[int, list[Folder]]:
+        """Folders that a row of `marks` ties to the user and that the user may still see."""
+        marked = select(marks.c.folder_n).where(marks.c.user_n == user_n)
+        seen = or_(folders.c.is_public, folders.c.owner_n == user_n)
+        query = _FOLDERS.where(folders.c.n.in_(marked), seen)
+        return self._folder_page(query, user_n, offset, limit)
+
+    def add_star(self, user_n: int, folder_n: int) -> bool:
+        return self._add_once(stars, user_n=user_n, folder_n=folder_n)
+
+    def delete_star(self, user_n: int, folder_n: int) -> bool:
+        return self._delete_pair(stars, user_n=user_n, folder_n=folder_n)
+
+    def add_visit(self, user_n: int, folder_n: int, now: int) -> None:
+        known = and_(visits.c.user_n == user_n, visits.c.folder_n == folder_n)
+        if self._db.execute(update(visits).where(known).values(last=now)).rowcount == 0:
+            self._insert(visits, user_n=user_n, folder_n=folder_n, last=now)
+
+    def _add_once(self, table: Table, **values: object) -> bool:
+        """Insert a row that may be there already. -> whether it was not"""
+        same = [table.c[name] == value for name, value in values.items()]
+        if self._one(select(table.c.n).where(*same)) is not None:
+            return False
+        self._insert(table, **values)
+        return True
+
+    def _delete_pair(self, table: Table, **values: object) -> bool:
+        same = [table.c[name] == value for name, value in values.items()]
+        return self._db.execute(delete(table).where(*same)).rowcount == 1
+
+    # --- files ---
+
+    def add_file(self, **values: object) -> int:
+        return self._insert(files, position=UNPLACED, **values)
+
+    def file(self, file_id: str) -> File | None:
+        return File.maybe(self._one(_FILES.where(files.c.id == file_id)))
+
+    def files_of(self, folder_n: int, offset: int, limit: int) -> list[File]:
+        """A page of the folder's files, in the folder's order."""
+        query = _FILES.where(files.c.folder_n == folder_n).order_by(files.c.position, files.c.n)
+        return [File.of(row) for row in self._all(query.offset(offset).limit(limit))]
+
+    def file_ids(self, folder_n: int, limit: int) -> list[str]:
+        query = (
+            select(files.c.id)
+            .where(files.c.folder_n == folder_n)
+            .order_by(files.c.position, files.c.n)
+            .limit(limit)
+        )
+        return [row[0] for row in self._all(query)]
+
+    def folder_bytes(self, folder_n: int) -> tuple[int, list[str]]:
+        """The folder's size in bytes and the keys of its blobs."""
+        query = select(files.c.size, files.c.blob).where(files.c.folder_n == folder_n)
+        rows = self._all(query)
+        return sum(row[0] for row in rows), [row[1] for row in rows]
+
+    def change_file(self, n: int, values: Mapping[str, object]) -> None:
+        self._set(files, n, values)
+
+    def order_files(self, folder_n: int, ids: Sequence[str]) -> None:
+        """Place the named files first, in this order; the others follow as they came."""
+        own = files.c.folder_n == folder_n
+        self._db.execute(update(files).where(own).values(position=UNPLACED))
+        if ids:
+            place = update(files).where(own, files.c.id == bindparam("of"))
+            rows = [{"of": file_id, "at": at} for at, file_id in enumerate(ids)]
+            self._db.execute(place.values(position=bindparam("at")), rows)
+
+    def delete_file(self, n: int) -> bool:
+        return self._db.execute(delete(files).where(files.c.n == n)).rowcount == 1
+
+    def every_file(self, after: int, limit: int) -> list[File]:
+        """The next files in order of upload, whosever they are: for `check`."""
+        query = _FILES.where(files.c.n > after).order_by(files.c.n).limit(limit)
+        return [File.of(row) for row in self._all(query)]
+
+    def blob_keys(self) -> set[str]:
+        return {row[0] for row in self._all(select(files.c.blob))}
+
+    def wrong_counters(self) -> list[str]:
+        """Compare each folder's and each user's counters with the rows that they count."""
+        held = func.count(files.c.n)
+        of_folders = (
+            select(folders.c.id, folders.c.file_count, held)
+            .outerjoin(files, files.c.folder_n == folders.c.n)
+            .group_by(folders.c.n)
+            .having(held != folders.c.file_count)
+        )
+        weight = func.coalesce(func.sum(files.c.size), 0)
+        of_users = (
+            select(users.c.slug, users.c.used, weight)
+            .outerjoin(folders, folders.c.owner_n == users.c.n)
+            .outerjoin(files, files.c.folder_n == folders.c.n)
+            .group_by(users.c.n)
+            .having(weight != users.c.used)
+        )
+        return [
+            *(
+                f"folder {id_}: counts {said} files, has {true}"
+                for id_, said, true in self._all(of_folders)
+            ),
+            *(
+                f"user {slug}: counts {said} bytes, has {true}"
+                for slug, said, true in self._all(of_users)
+            ),
+        ]
+
+    # --- following and messages ---
+
+    def follow(self, follower_n: int, followed_n: int) -> bool:
+        return self._add_once(follows, follower_n=follower_n, followed_n=followed_n)
+
+    def unfollow(self, follower_n: int, followed_n: int) -> bool:
+        return self._delete_pair(follows, follower_n=follower_n, followed_n=followed_n)
+
+    def followers(self, user_n: int, offset: int, limit: int) -> tuple[int, list[User]]:
+        return self._follow_page(follows.c.follower_n, follows.c.followed_n, user_n, offset, limit)
+
+    def following(self, user_n: int, offset: int, limit: int) -> tuple[int, list[User]]:
+        return self._follow_page(follows.c.followed_n, follows.c.follower_n, user_n, offset, limit)
+
+    def _follow_page(
+        self,
+        shown: ColumnElement[int],
+        given: ColumnElement[int],
+        user_n: int,
+        offset: int,
+        limit: int,
+    ) -> tuple[int, list[User]]:
+        query = select(*User.columns()).join(follows, shown == users.c.n).where(given == user_n)
+        page = query.order_by(follows.c.n).offset(offset).limit(limit)
+        return self._count(query), [User.of(row) for row in self._all(page)]
+
+    def add_message(self, **values: object) -> None:
+        self._insert(messages, **values)
+
+    def messages_of(
+        self, user_n: int, offset: int, limit: int, other_n: int | None = None
+    ) -> tuple[int, list[Message]]:
+        """A page of the user's messages, the latest first; with `other_n` one thread, in order."""
+        sender, target = users.alias("sender"), users.alias("target")
+        mine = or_(messages.c.sender_n == user_n, messages.c.target_n == user_n)
+        if other_n is not None:
+            mine = or_(
+                and_(messages.c.sender_n == user_n, messages.c.target_n == other_n),
+                and_(messages.c.sender_n == other_n, messages.c.target_n == user_n),
+            )
+        query = (
+            select(
+                messages.c.body, messages.c.read, messages.c.created, sender.c.slug, target.c.slug
+            )
+            .join(sender, sender.c.n == messages.c.sender_n)
+            .join(target, target.c.n == messages.c.target_n)
+            .where(mine)
+        )
+        total = self._count(select(messages.c.n).where(mine))
+        order = messages.c.n.desc() if other_n is None else messages.c.n
+        page = query.order_by(order).offset(offset).limit(limit)
+        return total, [Message(*row) for row in self._all(page)]
+
+    def mark_read(self, target_n: int, sender_n: int) -> None:
+        unread = and_(
+            messages.c.target_n == target_n,
+            messages.c.sender_n == sender_n,
+            messages.c.read.is_(literal(False)),
+        )
+        self._db.execute(update(messages).where(unread).values(read=True))

@@ -1,0 +1,71 @@
+"""`minus-server check`: every row has its bytes, every counter is right."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from minus_server.blobs import BlobMissing
+from minus_server.catalog import File
+from minus_server.service import Service
+
+_BATCH = 500  # rows read at once
+_BLOCK = 1 << 20
+
+
+@dataclass
+class Report:
+    """What was found. `strays`: blobs without a row, of uploads under way or cut off."""
+
+    files: int = 0
+    bytes: int = 0
+    strays: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def check(service: Service) -> Report:
+    """Read every byte of the service and compare. Works while it runs."""
+    report = Report()
+    stored = set(service.blobs.keys())  # before the rows: what comes later has bytes too
+    for file in _every_file(service):
+        report.files += 1
+        report.bytes += file.size
+        problem = _problem(service, file)
+        if problem and _still_there(service, file):
+            report.problems.append(f"file {file.id} in folder {file.folder_id}: {problem}")
+    with service.catalog.read() as rows:
+        report.strays = len(stored - rows.blob_keys()) + len(service.blobs.incoming())
+        report.problems += rows.wrong_counters()
+    return report
+
+
+def _every_file(service: Service) -> Iterator[File]:
+    after = 0
+    while True:
+        with service.catalog.read() as rows:
+            batch = rows.every_file(after, _BATCH)
+        if not batch:
+            return
+        yield from batch
+        after = batch[-1].n
+
+
+def _problem(service: Service, file: File) -> str | None:
+    """What is wrong with the bytes of a file, None when nothing is."""
+    try:
+        stream = service.blobs.open(file.blob)
+    except BlobMissing:
+        return "its bytes are missing"
+    digest, size = hashlib.sha256(), 0
+    with stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+    if size != file.size:
+        return f"it has {size} bytes and should have {file.size}"
+    return None if digest.hexdigest() == file.sha256 else "its bytes do not match its SHA-256"
+
+
+def _still_there(service: Service, file: File) -> bool:
+    """A file that was deleted while we looked is no problem."""
+    with service.catalog.read() as rows:
+        return rows.file(file.id) is not None

@@ -1,0 +1,200 @@
+"""The command `minus-server`: serve, the operator's commands, check."""
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from minus_server import __version__
+
+_MISSING = "The service's packages are not installed: pip install '.[server]' ({})"
+
+
+def default_data() -> Path:
+    """Where the data is unless `--data` says: $MINUS_DATA, else below $XDG_DATA_HOME."""
+    if named := os.environ.get("MINUS_DATA"):
+        return Path(named)
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "minus"
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from minus_server import daemon
+
+    return daemon.serve(
+        daemon.Options(
+            data=arguments.data,
+            host=arguments.host,
+            port=arguments.port,
+            base_url=arguments.base_url,
+            embedded=arguments.embedded,
+            idle_exit=arguments.idle_exit,
+        )
+    )
+
+
+def _password() -> str:
+    """Ask for a password twice on a terminal; elsewhere read one line."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    from minus_server.errors import BadRequest
+
+    first = getpass.getpass("Password: ")
+    if getpass.getpass("Again: ") != first:
+        raise BadRequest("The passwords differ.")
+    return first
+
+
+def _adduser(arguments: argparse.Namespace) -> int:
+    from minus_server.accounts import DEFAULT_QUOTA
+    from minus_server.service import open_service
+
+    accounts = open_service(arguments.data).accounts
+    quota = DEFAULT_QUOTA if arguments.quota is None else arguments.quota
+    accounts.add_user(arguments.name, _password(), quota)
+    return 0
+
+
+def _passwd(arguments: argparse.Namespace) -> int:
+    from minus_server.service import open_service
+
+    open_service(arguments.data).accounts.set_password(arguments.name, _password())
+    return 0
+
+
+def _users(arguments: argparse.Namespace) -> int:
+    from minus_server.service import open_service
+    from minus_server.wire import date
+
+    print(f"{'Username':<32}{'Used':>20}{'Quota':>20}  Created")
+    for user in open_service(arguments.data).accounts.users():
+        print(f"{user.username:<32}{user.used:>20}{user.quota:>20}  {date(user.created)}")
+    return 0
+
+
+def _addclient(arguments: argparse.Namespace) -> int:
+    from minus_server.daemon import served_at
+    from minus_server.service import open_service
+
+    key, secret = open_service(arguments.data).accounts.add_client(arguments.name)
+    print(f"[api]\nurl: {served_at(arguments.data)}\napi_key: {key}\napi_secret: {secret}")
+    return 0
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    from minus_server import daemon
+
+    if daemon.stop(arguments.data):
+        print(f"The service of {arguments.data} has ended.")
+    else:
+        print(f"No service runs on {arguments.data}.")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from minus_server.check import check
+    from minus_server.service import open_service
+
+    report = check(open_service(arguments.data))
+    print(f"{report.files} files, {report.bytes} bytes read")
+    if report.strays:
+        print(f"{report.strays} without a row, of uploads under way or cut off")
+    for problem in report.problems:
+        print(problem)
+    print(f"{len(report.problems)} problems")
+    return 1 if report.problems else 0
+
+
+def _size(text: str) -> int:
+    """A number of bytes, with k, M, G or T behind it for powers of 1024."""
+    number, unit = text[:-1], "kmgt".find(text[-1:].lower())
+    if unit < 0:
+        number, unit = text, -1
+    if not number.isdigit() or len(number) > 15:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes")
+    size: int = int(number) * 1024 ** (unit + 1)
+    if size >= 1 << 62:
+        raise argparse.ArgumentTypeError(f"{text!r} is too large")
+    return size
+
+
+def _port(text: str) -> int:
+    if not (text.isdigit() and int(text) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument(
+        "--data",
+        type=lambda text: Path(text).absolute(),
+        default=default_data().absolute(),
+        metavar="DIR",
+        help="the folder of rows and bytes (default: $MINUS_DATA or %(default)s)",
+    )
+    parser = argparse.ArgumentParser(prog="minus-server", description=__doc__)
+    parser.add_argument("-V", "--version", action="version", version=f"minus-server {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], about: str
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, parents=[data], help=about, description=about)
+        added.set_defaults(run=run)
+        return added
+
+    serve = command("serve", _serve, "serve the data folder until SIGTERM")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    serve.add_argument("--port", type=_port, default=8642, help="0: any free one")
+    serve.add_argument(
+        "--base-url", metavar="URL", help="the address that others use; links begin with it"
+    )
+    serve.add_argument(
+        "--idle-exit", type=float, metavar="SECONDS", help="end after so long without a request"
+    )
+    serve.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
+    adduser = command("adduser", _adduser, "make an account; asks for its password")
+    adduser.add_argument("name")
+    adduser.add_argument(
+        "--quota", type=_size, metavar="BYTES", help="room for its files (default: 1T)"
+    )
+    command("passwd", _passwd, "change a password").add_argument("name")
+    command("users", _users, "list the accounts")
+    command("addclient", _addclient, "make an API key; prints a config file").add_argument("name")
+    command("stop", _stop, "end the service of the data folder")
+    command("check", _check, "read every file and compare it with its SHA-256")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. -> exit status"""
+    os.umask(0o077)
+    arguments = _parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except ModuleNotFoundError as error:
+        print(_MISSING.format(error), file=sys.stderr)
+    except OSError as error:
+        print(f"minus-server: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
+    return 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from minus_server.daemon import CannotServe
+    from minus_server.errors import Refused
+
+    try:
+        status: int = arguments.run(arguments)
+        return status
+    except (Refused, CannotServe) as error:
+        print(f"minus-server: {error}", file=sys.stderr)
+    except SQLAlchemyError as error:
+        print(f"minus-server: the catalog in {arguments.data}: {error}", file=sys.stderr)
+    return 2 if arguments.run is _serve else 1

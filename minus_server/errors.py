@@ -1,0 +1,74 @@
+"""What the service refuses, each kind with the status and the word it has on the wire."""
+
+
+class Refused(Exception):
+    """The request cannot be done; `str` says why, in words for the person who asked.
+
+    status   HTTP status of the answer
+    error    the machine's word for it, RFC 6749 and RFC 6750 where they have one
+    """
+
+    status = 400
+    error = "invalid_request"
+
+
+class BadRequest(Refused):
+    """A field is missing or cannot be read."""
+
+
+class NotSignedIn(Refused):
+    """No token, or one that is not valid (any more)."""
+
+    status = 401
+    error = "invalid_token"
+
+
+class Forbidden(Refused):
+    """The token is good, but this is not within its scope or not its owner's."""
+
+    status = 403
+    error = "insufficient_scope"
+
+
+class NotFound(Refused):
+    """No such thing, or one that this caller must not know of."""
+
+    status = 404
+    error = "not_found"
+
+
+class TimedOut(Refused):
+    """The rest of the request's body did not come."""
+
+    status = 408
+    error = "timeout"
+
+
+class QuotaExceeded(Refused):
+    """The account has no room left for these bytes."""
+
+    status = 413
+    error = "quota_exceeded"
+
+
+class TooLarge(Refused):
+    """The body is larger than this kind of request may be."""
+
+    status = 413
+    error = "too_large"
+
+
+class DiskFull(Refused):
+    """The service's own disk is full."""
+
+    status = 507
+    error = "insufficient_storage"
+
+
+class GrantRefused(Refused):
+    """A token request that RFC 6749 section 5.2 refuses; `error` is one of its words."""
+
+    def __init__(self, error: str, why: str) -> None:
+        super().__init__(why)
+        self.error = error
+        self.status = 401 if error == "invalid_client" else 400

@@ -1,0 +1,340 @@
+"""The rules for folders and files: who may see, change and add what."""
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from minus_server import names
+from minus_server.accounts import Caller, Clock
+from minus_server.blobs import Blobs, Writer
+from minus_server.catalog import Catalog, File, Folder, IntegrityError, User
+from minus_server.errors import Forbidden, NotFound, NotSignedIn, QuotaExceeded, Refused
+from minus_server.pictures import MEDIUM, SMALL, Pictures
+
+MAX_ORDER_SHOWN = 1_000  # ids in the `item_ordering` of an answer; longer ones are not shown
+MAX_UNSIGNED = 16 * 1024 * 1024  # bytes taken before it is known whose they are
+FORM_OVERHEAD = 64 * 1024  # bytes of a body that may be its form and not its file
+_HEAD = 512  # bytes kept to tell a picture by
+_SIDES = {"small": SMALL, "medium": MEDIUM}
+
+
+@dataclass
+class Incoming:
+    """An upload on its way in: bytes go to the store, the digest is taken as they pass."""
+
+    writer: Writer
+    room: int  # bytes that may come
+    refusal: Refused  # raised when more come
+    head: bytes = b""
+    _sha256: Any = field(default_factory=hashlib.sha256)
+
+    def write(self, blocks: Sequence[bytes]) -> None:
+        """Raises `refusal` as soon as the bytes are more than there is room for."""
+        for block in blocks:
+            if self.writer.size + len(block) > self.room:
+                raise self.refusal
+            if len(self.head) < _HEAD:
+                self.head += block[: _HEAD - len(self.head)]
+            self._sha256.update(block)
+            self.writer.write(block)
+
+    @property
+    def sha256(self) -> str:
+        return str(self._sha256.hexdigest())
+
+
+class Library:
+    """Folders, files, and the bytes behind them."""
+
+    def __init__(self, catalog: Catalog, blobs: Blobs, pictures: Pictures, clock: Clock) -> None:
+        self._catalog = catalog
+        self._blobs = blobs
+        self._pictures = pictures
+        self._clock = clock
+        self._drawing = threading.Lock()
+
+    def _now(self) -> int:
+        return int(self._clock())
+
+    # --- folders ---
+
+    def folder(self, caller: Caller, folder_id: str) -> Folder:
+        """A folder that the caller may see. Raises NotFound for any other, be it there or not."""
+        with self._catalog.read() as rows:
+            folder = rows.folder(folder_id, caller.user.n)
+        if folder is None or not _may_see(caller, folder):
+            raise NotFound("There is no such folder.")
+        return folder
+
+    def _own_folder(self, caller: Caller, folder_id: str, scope: str) -> Folder:
+        """A folder that the caller may change."""
+        folder = self.folder(caller, folder_id)
+        if folder.owner_n != caller.user.n:
+            raise Forbidden("This folder is another user's.")
+        caller.need(scope)
+        return folder
+
+    def visit(self, caller: Caller, folder_id: str) -> tuple[Folder, list[str]]:
+        """Open a folder; a visit to another's is counted and kept in the caller's history.
+
+        -> the folder, the ids of its files in order (none where it has more than 1,000)
+        """
+        folder = self.folder(caller, folder_id)
+        if folder.owner_n != caller.user.n:
+            with self._catalog.write() as rows:
+                rows.add_to_folder(folder.n, "view_count", 1)
+                rows.add_visit(caller.user.n, folder.n, self._now())
+                if folder.owner_n is not None:
+                    rows.add_to_user(folder.owner_n, "visits", 1)
+            folder = self.folder(caller, folder_id)
+        return folder, self.order(folder)
+
+    def order(self, folder: Folder) -> list[str]:
+        """The ids of the folder's files in order; none where there are more than 1,000."""
+        if folder.file_count > MAX_ORDER_SHOWN:
+            return []
+        with self._catalog.read() as rows:
+            return rows.file_ids(folder.n, MAX_ORDER_SHOWN)
+
+    def folders(
+        self, caller: Caller, owner: User, offset: int, limit: int
+    ) -> tuple[int, list[Folder]]:
+        """A page of a user's folders, private ones for their owner only."""
+        public_only = owner.n != caller.user.n or not caller.sees_private
+        with self._catalog.read() as rows:
+            return rows.folders_of(owner.n, caller.user.n, offset, limit, public_only=public_only)
+
+    def feed(self, caller: Caller, kind: str, offset: int, limit: int) -> tuple[int, list[Folder]]:
+        """A page of one of the lists of folders: feed, mine, favorited or history."""
+        with self._catalog.read() as rows:
+            if kind == "mine":
+                public_only = not caller.sees_private
+                return rows.folders_of(
+                    caller.user.n, caller.user.n, offset, limit, public_only=public_only
+                )
+            lists = {
+                "feed": rows.folders_followed,
+                "favorited": rows.folders_starred,
+                "history": rows.folders_visited,
+            }
+            return lists[kind](caller.user.n, offset, limit)
+
+    def add_folder(self, caller: Caller, name: str, *, is_public: bool) -> Folder:
+        """Make a folder of the caller's."""
+        caller.need("upload_new")
+        now, folder_id = self._now(), names.new_id()
+        with self._catalog.write() as rows:
+            rows.add_folder(
+                id=folder_id,
+                owner_n=caller.user.n,
+                name=name,
+                is_public=is_public,
+                created=now,
+                updated=now,
+            )
+            if is_public:
+                rows.add_to_user(caller.user.n, "shared", 1)
+        return self.folder(caller, folder_id)
+
+    def change_folder(self, caller: Caller, folder_id: str, changes: dict[str, Any]) -> Folder:
+        """Set name, is_public or item_ordering (ids, those of the folder count)."""
+        folder = self._own_folder(caller, folder_id, "modify_all")
+        order = changes.pop("item_ordering", None)
+        with self._catalog.write() as rows:
+            if order is not None:
+                rows.order_files(folder.n, order)
+            turn = int(changes.get("is_public", folder.is_public)) - int(folder.is_public)
+            if turn:
+                rows.add_to_user(caller.user.n, "shared", turn)
+            rows.change_folder(folder.n, {**changes, "updated": self._now()})
+        return self.folder(caller, folder_id)
+
+    def delete_folder(self, caller: Caller, folder_id: str) -> None:
+        """Remove a folder and its files, and give back their room."""
+        folder = self._own_folder(caller, folder_id, "modify_all")
+        with self._catalog.write() as rows:
+            size, blobs = rows.folder_bytes(folder.n)
+            rows.delete_folder(folder.n)
+            rows.add_to_user(caller.user.n, "used", -size)
+            if folder.is_public:
+                rows.add_to_user(caller.user.n, "shared", -1)
+        for key in blobs:
+            self._blobs.delete(key)
+
+    def star(self, caller: Caller, folder_id: str) -> Folder:
+        """Put a folder among the caller's favourites."""
+        caller.need("modify_user")
+        folder = self.folder(caller, folder_id)
+        with self._catalog.write() as rows:
+            if rows.add_star(caller.user.n, folder.n):
+                rows.add_to_folder(folder.n, "star_count", 1)
+        return self.folder(caller, folder_id)
+
+    def unstar(self, caller: Caller, folder_id: str) -> None:
+        """Take a folder from the caller's favourites."""
+        caller.need("modify_user")
+        folder = self.folder(caller, folder_id)
+        with self._catalog.write() as rows:
+            if not rows.delete_star(caller.user.n, folder.n):
+                raise NotFound("This folder is not among the favourites.")
+            rows.add_to_folder(folder.n, "star_count", -1)
+
+    # --- files ---
+
+    def files(self, folder: Folder, offset: int, limit: int) -> list[File]:
+        """A page of a folder's files, in the folder's order."""
+        with self._catalog.read() as rows:
+            return rows.files_of(folder.n, offset, limit)
+
+    def file(self, caller: Caller, file_id: str) -> tuple[File, Folder]:
+        """A file that the caller may see, and its folder."""
+        file = self.linked_file(file_id)
+        return file, self.folder(caller, file.folder_id)
+
+    def linked_file(self, file_id: str) -> File:
+        """A file for whoever knows its id: the rule of the short links."""
+        with self._catalog.read() as rows:
+            file = rows.file(file_id)
+        if file is None:
+            raise NotFound("There is no such file.")
+        return file
+
+    def change_file(self, caller: Caller, file_id: str, changes: dict[str, Any]) -> File:
+        """Set caption, title or name."""
+        file, folder = self.file(caller, file_id)
+        folder = self._own_folder(caller, folder.id, "modify_all")
+        with self._catalog.write() as rows:
+            rows.change_file(file.n, changes)
+            rows.change_folder(folder.n, {"updated": self._now()})
+        return self.linked_file(file_id)
+
+    def delete_file(self, caller: Caller, file_id: str) -> None:
+        """Remove a file everywhere, and give back its room."""
+        file, folder = self.file(caller, file_id)
+        folder = self._own_folder(caller, folder.id, "modify_all")
+        with self._catalog.write() as rows:
+            if rows.delete_file(file.n):
+                rows.add_to_folder(folder.n, "file_count", -1)
+                rows.change_folder(folder.n, {"updated": self._now()})
+                rows.add_to_user(caller.user.n, "used", -file.size)
+        self._blobs.delete(file.blob)
+
+    def begin_file(self, caller: Caller, folder_id: str, declared: int = 0) -> Incoming:
+        """Open an upload into a folder of the caller's; `declared` bytes are announced.
+
+        Refuses early what cannot be; `add_file` decides.
+        """
+        self._own_folder(caller, folder_id, "upload_new")
+        room = caller.user.quota - caller.user.used
+        if declared - FORM_OVERHEAD > room:
+            raise _no_room()
+        return Incoming(self._blobs.create(), room, _no_room())
+
+    def begin_unsigned_file(self) -> Incoming:
+        """Open an upload whose token may still follow behind the file, as some programs had it."""
+        refusal = NotSignedIn("The access token must stand before a file of this size.")
+        return Incoming(self._blobs.create(), MAX_UNSIGNED, refusal)
+
+    def add_file(
+        self,
+        caller: Caller,
+        folder_id: str,
+        incoming: Incoming,
+        *,
+        name: str,
+        caption: str,
+        declared_type: str,
+    ) -> File:
+        """Keep an upload as a file of the folder. Every upload, whatever its road, ends here.
+
+        Bytes first, row last: a crash between the two leaves bytes that no row names; never a
+        row without its bytes. When this returns, both are on disk.
+        """
+        folder = self._own_folder(caller, folder_id, "upload_new")
+        writer, file_id = incoming.writer, names.new_id()
+        mimetype = names.media_type(name, declared_type, incoming.head)
+        writer.commit()
+        try:
+            width, height = self._picture_size(writer.key, mimetype)
+            with self._catalog.write() as rows:
+                if not rows.take_room(caller.user.n, writer.size):
+                    raise _no_room()
+                rows.add_file(
+                    id=file_id,
+                    folder_n=folder.n,
+                    name=name,
+                    title="",
+                    caption=caption,
+                    width=width,
+                    height=height,
+                    size=writer.size,
+                    mimetype=mimetype,
+                    sha256=incoming.sha256,
+                    blob=writer.key,
+                    uploaded=self._now(),
+                )
+                rows.add_to_folder(folder.n, "file_count", 1)
+                rows.change_folder(folder.n, {"updated": self._now()})
+        except BaseException as error:
+            self._blobs.delete(writer.key)
+            if isinstance(error, IntegrityError):
+                raise NotFound("The folder was deleted meanwhile.") from None
+            raise
+        return self.linked_file(file_id)
+
+    def _picture_size(self, key: str, mimetype: str) -> tuple[int, int]:
+        path = self._blobs.path(key)
+        if mimetype not in names.PICTURES or path is None:
+            return 0, 0
+        return self._pictures.size(path)
+
+    # --- thumbnails ---
+
+    def thumbnail(self, file: File, kind: str) -> tuple[bytes, str]:
+        """The small or medium thumbnail, made once; an icon where there is no picture.
+
+        -> the bytes, their type
+        """
+        if file.width:
+            with self._drawing:
+                made = self._blobs.derived(file.blob, kind) or self._draw(file, kind)
+            if made:
+                return made, f"image/{_form(file, kind).lower()}"
+        return self.icon(_label(file.name), _SIDES[kind])
+
+    def _draw(self, file: File, kind: str) -> bytes | None:
+        path = self._blobs.path(file.blob)
+        if path is None:
+            return None
+        made = self._pictures.thumbnail(path, _SIDES[kind], _form(file, kind))
+        if made:
+            self._blobs.keep_derived(file.blob, kind, made)
+        return made
+
+    def icon(self, label: str, side: int = SMALL) -> tuple[bytes, str]:
+        """A drawn icon with a few letters. -> the bytes, their type"""
+        made = self._pictures.icon(label, side)
+        if made is None:
+            raise NotFound("The icon cannot be drawn.")
+        return made, "image/png"
+
+
+def _no_room() -> QuotaExceeded:
+    return QuotaExceeded("The account has no room left for this file.")
+
+
+def _may_see(caller: Caller, folder: Folder) -> bool:
+    return folder.is_public or (folder.owner_n == caller.user.n and caller.sees_private)
+
+
+def _form(file: File, kind: str) -> str:
+    """JPEG where the address or the picture says so; PNG keeps what is transparent."""
+    return "JPEG" if kind == "medium" or file.mimetype == "image/jpeg" else "PNG"
+
+
+def _label(name: str) -> str:
+    """The letters for a file's icon: its ending, where that is short and plain."""
+    ending = name.rpartition(".")[2] if "." in name else ""
+    return ending.upper() if ending.isascii() and ending.isalnum() and len(ending) <= 4 else ""

@@ -1,0 +1,204 @@
+"""The short links to bytes: `/i` the file itself, `/j` and `/k` its thumbnails.
+
+Whoever knows the id may look. What a user uploaded must not act in a browser in our name:
+every answer is sandboxed, and only pictures, sound, film and plain text are shown in place.
+"""
+
+import base64
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import BinaryIO
+from urllib.parse import quote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from minus_server import names
+from minus_server.blobs import BlobMissing
+from minus_server.catalog import File
+from minus_server.errors import NotFound
+from minus_server.service import Service
+from minus_server.wire import http_date
+
+BLOCK = 1 << 20  # bytes read from disk at once
+_RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.IGNORECASE)
+_HARMLESS = {
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Robots-Tag": "noindex",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+
+
+def _id_of(link: str) -> str:
+    """The id in a short link, whatever ending follows it. Raises NotFound where there is none."""
+    file_id, rest = link[: names.ID_LENGTH], link[names.ID_LENGTH :]
+    if not names.is_id(file_id) or (rest and not rest.startswith(".")):
+        raise NotFound("There is no such file.")
+    return file_id
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a request wants of a file: the status, and which bytes (`end` is behind the last)."""
+
+    status: int
+    start: int
+    end: int
+
+
+def wanted(headers: Headers, etag: str, modified: int, size: int) -> Wanted:
+    """Settle If-None-Match, If-Modified-Since, Range and If-Range (RFC 9110, 13.2.2)."""
+    if (tags := headers.get("if-none-match")) is not None:
+        known = {tag.strip().removeprefix("W/") for tag in tags.split(",")}
+        if etag in known or "*" in known:
+            return Wanted(304, 0, 0)
+    elif (since := _moment(headers.get("if-modified-since"))) is not None and since >= modified:
+        return Wanted(304, 0, 0)
+    condition = headers.get("if-range", "").strip()
+    if condition and condition != etag and _moment(condition) != modified:
+        return Wanted(200, 0, size)
+    return _range(headers.get("range", ""), size)
+
+
+def _range(text: str, size: int) -> Wanted:
+    """One range of bytes; a header that is no such thing counts as absent."""
+    found = _RANGE.fullmatch(text)
+    if found is None or found[1] == found[2] == "":
+        return Wanted(200, 0, size)
+    if found[1] == "":
+        start, end = max(0, size - int(found[2])), size
+    else:
+        start = int(found[1])
+        end = min(size, int(found[2]) + 1) if found[2] else size
+        if found[2] and int(found[2]) < start:
+            return Wanted(200, 0, size)
+    if start >= size or start >= end:
+        return Wanted(416, 0, 0)
+    return Wanted(206, start, end)
+
+
+def _moment(text: str | None) -> int | None:
+    """A date of HTTP as seconds since 1970, None where it is none."""
+    try:
+        return int(parsedate_to_datetime(text).timestamp()) if text else None
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def disposition(kind: str, name: str) -> str:
+    """A Content-Disposition that no name can break (RFC 6266)."""
+    plain = "".join(c if " " <= c <= "~" and c not in '"\\%;' else "_" for c in name)
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _repr_digest(sha256: str) -> str:
+    """A SHA-256 in hexadecimal as `Repr-Digest` carries it (RFC 9530)."""
+    return f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
+
+
+def _headers(file: File, etag: str) -> dict[str, str]:
+    inline = file.mimetype in names.INLINE
+    kind = "text/plain; charset=utf-8" if file.mimetype == "text/plain" else file.mimetype
+    return {
+        **_HARMLESS,
+        "Content-Type": kind,
+        "Content-Disposition": disposition("inline" if inline else "attachment", file.name),
+        "ETag": etag,
+        "Last-Modified": http_date(file.uploaded),
+        "Accept-Ranges": "bytes",
+        "Repr-Digest": _repr_digest(file.sha256),
+        "Cache-Control": "private, no-cache",
+    }
+
+
+class WholeFile(Response):
+    """A whole local file, sent by the server itself where it offers that."""
+
+    def __init__(self, path: str, headers: dict[str, str]) -> None:
+        super().__init__(None, 200)
+        self.path = path
+        self.raw_headers = [
+            (key.lower().encode("latin-1"), value.encode("latin-1"))
+            for key, value in headers.items()
+        ]
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.pathsend", "path": self.path})
+
+
+async def raw(request: Request) -> Response:
+    """GET or HEAD /iID: the bytes."""
+    service: Service = request.app.state.service
+    file_id = _id_of(request.path_params["link"])
+    file = await run_in_threadpool(service.library.linked_file, file_id)
+    etag = f'"{file.sha256[:32]}"'
+    want = wanted(request.headers, etag, file.uploaded, file.size)
+    headers = _headers(file, etag)
+    if want.status in (304, 416):
+        if want.status == 416:
+            headers["Content-Range"] = f"bytes */{file.size}"
+        return Response(status_code=want.status, headers=headers)
+    headers["Content-Length"] = str(want.end - want.start)
+    if want.status == 206:
+        headers["Content-Range"] = f"bytes {want.start}-{want.end - 1}/{file.size}"
+    if request.method == "HEAD":
+        return Response(status_code=want.status, headers=headers)
+    return await _body(request, service, file, want, headers)
+
+
+async def _body(
+    request: Request, service: Service, file: File, want: Wanted, headers: dict[str, str]
+) -> Response:
+    try:
+        stream = await run_in_threadpool(service.blobs.open, file.blob)
+    except BlobMissing:
+        raise NotFound("The bytes of this file are gone.") from None
+    path = service.blobs.path(file.blob)
+    if path and want.status == 200 and "http.response.pathsend" in request.scope["extensions"]:
+        stream.close()
+        return WholeFile(str(path), headers)
+    return StreamingResponse(_blocks(stream, want), want.status, headers)
+
+
+async def _blocks(stream: BinaryIO, want: Wanted) -> AsyncIterator[bytes]:
+    with stream:
+        await run_in_threadpool(stream.seek, want.start)
+        left = want.end - want.start
+        while left > 0:
+            block = await run_in_threadpool(stream.read, min(BLOCK, left))
+            if not block:
+                raise OSError("a blob is shorter than its row says")
+            left -= len(block)
+            yield block
+
+
+async def thumbnail(request: Request, kind: str) -> Response:
+    """GET /jID and /kID: a small picture of the file."""
+    service: Service = request.app.state.service
+    file_id = _id_of(request.path_params["link"])
+    file = await run_in_threadpool(service.library.linked_file, file_id)
+    data, media_type = await run_in_threadpool(service.library.thumbnail, file, kind)
+    headers = {**_HARMLESS, "Cache-Control": "private, no-cache"}
+    return Response(data, headers=headers, media_type=media_type)
+
+
+small_thumbnail = partial(thumbnail, kind="small")
+medium_thumbnail = partial(thumbnail, kind="medium")
+
+
+async def icon(request: Request) -> Response:
+    """GET /icon/LABEL.png and /avatar/SLUG.png: a drawn picture where there is no other."""
+    service: Service = request.app.state.service
+    label = request.path_params["label"]
+    data, media_type = await run_in_threadpool(service.library.icon, label)
+    headers = {**_HARMLESS, "Cache-Control": "public, max-age=86400"}
+    return Response(data, headers=headers, media_type=media_type)

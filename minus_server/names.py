@@ -1,0 +1,248 @@
+"""Checked values: one parser a field, from untrusted text to what the rules may trust.
+
+Each parser takes the text of a field and returns the value, or raises BadRequest.
+"""
+
+import ast
+import json
+import mimetypes
+import re
+import secrets
+import string
+from urllib.parse import unquote
+
+from minus_server.errors import BadRequest
+
+SCOPES = ("read_public", "read_all", "upload_new", "modify_all", "modify_user")
+ID_LENGTH = 12  # base 62: 71 bits
+MAX_NAME = 255  # characters
+MAX_TEXT = 10_000  # characters of a caption, a description, a message
+MAX_PASSWORD = 1_024  # characters: a hash of more would be a way to keep the service busy
+MAX_PAGE = 10**9
+MAX_ORDER = 100_000  # ids in one item_ordering
+
+# Addresses of our own that begin like a user's page: `/upload` is no user `pload`.
+FIXED_ADDRESSES = ("/upload", "/users", "/user", "/update")
+_RESERVED_SLUGS = frozenset(address[2:] for address in FIXED_ADDRESSES)
+
+_ALPHABET = string.ascii_letters + string.digits
+_ID = re.compile(rf"[A-Za-z0-9]{{{ID_LENGTH}}}")
+_USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|[\ud800-\udfff]")
+_TEXT_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]")
+_WINDOWS_PATH = re.compile(r"(?:[A-Za-z]:)?[\\/].*[\\/]|[A-Za-z]:\\")
+_ENCODED = re.compile(r"(?:[A-Za-z0-9_.~!*'()-]|%[0-9A-Fa-f]{2})+")
+_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
+
+
+def new_id() -> str:
+    """Make the id of a folder or file: what its short link shows."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(ID_LENGTH))
+
+
+def new_secret() -> str:
+    """Make a token, a client's secret or a blob's key: 43 letters, 256 bits."""
+    return secrets.token_urlsafe(32)
+
+
+def is_id(text: str) -> bool:
+    """Tell whether the text has the form of an id of ours."""
+    return _ID.fullmatch(text) is not None
+
+
+def _name(text: str, what: str) -> str:
+    if not text.strip():
+        raise BadRequest(f"The {what} is empty.")
+    if _CONTROL.search(text):
+        raise BadRequest(f"The {what} has a control character.")
+    if len(text) > MAX_NAME:
+        raise BadRequest(f"The {what} is longer than {MAX_NAME} characters.")
+    return text
+
+
+def folder_name(text: str) -> str:
+    """Any text of one line."""
+    return _name(text.strip(), "name of the folder")
+
+
+def file_name(text: str) -> str:
+    """The name of a file, without the folders that a browser or a program put before it.
+
+    A text that is percent-encoded from end to end is decoded, as programs of the time
+    sent it; a client that means the escapes literally encodes their `%` once more.
+    """
+    name = text
+    if windows := _WINDOWS_PATH.match(name):
+        name = name[windows.end() :]
+    name = name.rsplit("/", 1)[-1]
+    if "%" in name and _ENCODED.fullmatch(name):
+        name = _decoded(name).rsplit("/", 1)[-1]
+    name = _name(name, "name of the file")
+    if name in (".", ".."):
+        raise BadRequest("The name of the file is that of a folder.")
+    return name
+
+
+def _decoded(name: str) -> str:
+    try:
+        return unquote(name, errors="strict")
+    except UnicodeDecodeError:
+        return name
+
+
+def text(value: str) -> str:
+    """A caption, a title, a message: text that may have lines."""
+    if len(value) > MAX_TEXT:
+        raise BadRequest(f"A text is longer than {MAX_TEXT} characters.")
+    if _TEXT_CONTROL.search(value):
+        raise BadRequest("A text has a control character.")
+    return value
+
+
+def caption(value: str) -> str:
+    """A caption; programs of the time sent the word None where they had none."""
+    return "" if value == "None" else text(value)
+
+
+def message(value: str) -> str:
+    """The body of a message, not empty."""
+    if not value.strip():
+        raise BadRequest("The message is empty.")
+    return text(value)
+
+
+def boolean(value: str) -> bool:
+    """true or false, yes or no, on or off, 1 or 0, in any case."""
+    word = value.strip().lower()
+    if word in ("true", "1", "yes", "on", "t", "y"):
+        return True
+    if word in ("false", "0", "no", "off", "f", "n", "none", "null"):
+        return False
+    raise BadRequest(f"{value[:40]!r} is neither true nor false.")
+
+
+def id_list(value: str) -> list[str]:
+    """Ids as a JSON list, as a Python list's repr or with commas; what is no id is left out."""
+    items: object
+    try:
+        items = json.loads(value)
+    except (ValueError, RecursionError):
+        items = _literal(value)
+    if isinstance(items, str):
+        items = items.strip("[](){} ").split(",")
+    if not isinstance(items, list | tuple):
+        raise BadRequest("The list of ids cannot be read.")
+    if len(items) > MAX_ORDER:
+        raise BadRequest(f"The list has more than {MAX_ORDER} ids.")
+    ids = (item.strip(" '\"\t\r\n") for item in items if isinstance(item, str))
+    return list(dict.fromkeys(item for item in ids if is_id(item)))
+
+
+def _literal(value: str) -> object:
+    """Read a Python literal, or give the text back where it is none."""
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return value
+
+
+def page(value: str) -> int:
+    """The number of a page, from 1."""
+    number = value.strip()
+    if not (number.isascii() and number.isdigit() and len(number) < len(str(MAX_PAGE))):
+        raise BadRequest("The page is not a number from 1.")
+    return max(1, int(number))
+
+
+def username(value: str) -> str:
+    """The name of an account: letters, digits, and `.`, `_`, `-` inside."""
+    if not _USERNAME.fullmatch(value) or slug(value) in _RESERVED_SLUGS:
+        raise BadRequest(
+            "A username has 1 to 63 letters and digits of ASCII, with . _ - inside,"
+            " and is not a word that the service uses."
+        )
+    return value
+
+
+def slug(value: str) -> str:
+    """The username in lower case, as it stands in addresses."""
+    return value.strip().lower()
+
+
+def password(value: str) -> str:
+    """A password to set."""
+    if not value:
+        raise BadRequest("The password is empty.")
+    if len(value) > MAX_PASSWORD:
+        raise BadRequest(f"The password is longer than {MAX_PASSWORD} characters.")
+    return value
+
+
+def email(value: str) -> str:
+    """An address, or nothing."""
+    if value and not (_EMAIL.fullmatch(value) and len(value) <= MAX_NAME):
+        raise BadRequest("This email is invalid.")
+    return value
+
+
+def scopes(value: str) -> frozenset[str]:
+    """The scopes that a token request names, by spaces, plus signs or commas; empty: all."""
+    words = re.split(r"[\s+,]+", value.strip())
+    known = frozenset(SCOPES).intersection(words)
+    return known if known or value.strip() else frozenset(SCOPES)
+
+
+# The first bytes of the pictures we show, and their type.
+_MAGIC: tuple[tuple[bytes, bytes, str], ...] = (
+    (b"\xff\xd8\xff", b"", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", b"", "image/png"),
+    (b"GIF87a", b"", "image/gif"),
+    (b"GIF89a", b"", "image/gif"),
+    (b"RIFF", b"WEBP", "image/webp"),
+    (b"BM", b"", "image/bmp"),
+    (b"II*\0", b"", "image/tiff"),
+    (b"MM\0*", b"", "image/tiff"),
+)
+_AVIF = (b"ftypavif", b"ftypavis")
+PICTURES = frozenset({row[2] for row in _MAGIC} | {"image/avif"})
+
+# What a browser may show in place of saving: it can run nothing of these.
+INLINE = frozenset(
+    {
+        *PICTURES,
+        "audio/aac",
+        "audio/flac",
+        "audio/mp4",
+        "audio/mpeg",
+        "audio/ogg",
+        "audio/wav",
+        "audio/webm",
+        "audio/x-wav",
+        "text/plain",
+        "video/mp4",
+        "video/ogg",
+        "video/quicktime",
+        "video/webm",
+    }
+)
+
+
+def picture_type(head: bytes) -> str | None:
+    """The type of the picture that begins with these bytes, None when it is no picture."""
+    if head[4:12] in _AVIF:
+        return "image/avif"
+    for start, at_eight, kind in _MAGIC:
+        if head.startswith(start) and head[8:].startswith(at_eight):
+            return kind
+    return None
+
+
+def media_type(name: str, declared: str, head: bytes) -> str:
+    """Settle the type of a file: its bytes decide on pictures, then the sender, then its name."""
+    if seen := picture_type(head):
+        return seen
+    said = declared.partition(";")[0].strip().lower()
+    if not _TYPE.fullmatch(said) or said == "application/octet-stream":
+        said = mimetypes.guess_type(name, strict=False)[0] or "application/octet-stream"
+    return "application/octet-stream" if said in PICTURES else said

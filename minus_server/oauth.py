@@ -1,0 +1,50 @@
+"""`/oauth/token`: tokens for passwords and for refresh tokens (RFC 6749)."""
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from minus_server import parse
+from minus_server.accounts import Accounts, Grant
+from minus_server.endpoints import json_response
+from minus_server.errors import GrantRefused
+from minus_server.wire import JSON
+
+
+async def token(request: Request) -> Response:
+    """Answer a token request, by GET or POST."""
+    fields = await parse.parameters(request)
+    credentials = parse.client_credentials(request, fields)
+    accounts: Accounts = request.app.state.service.accounts
+    grant = await run_in_threadpool(_grant, accounts, credentials, fields)
+    return json_response(_answer(grant))
+
+
+def _grant(accounts: Accounts, credentials: tuple[str, str], fields: parse.Parameters) -> Grant:
+    scope = fields.get("scope", "")
+    match fields.get("grant_type", ""):
+        case "password":
+            username, password = fields.get("username", ""), fields.get("password", "")
+            return accounts.sign_in(*credentials, username, password, scope)
+        case "refresh_token":
+            return accounts.refresh(*credentials, fields.get("refresh_token", ""), scope)
+        case "client_credentials":
+            return accounts.sign_in_owner(*credentials, scope)
+        case "":
+            raise GrantRefused("invalid_request", "The field grant_type is missing.")
+        case _:
+            raise GrantRefused(
+                "unsupported_grant_type", "The grants are password and refresh_token."
+            )
+
+
+def _answer(grant: Grant) -> JSON:
+    """Both spellings of the lifetime: the reference's, and the one that clients read."""
+    return {
+        "access_token": grant.access_token,
+        "token_type": "bearer",
+        "expires_in": grant.expires_in,
+        "expire_in": grant.expires_in,
+        "refresh_token": grant.refresh_token,
+        "scope": grant.scope,
+    }

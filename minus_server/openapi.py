@@ -1,0 +1,214 @@
+"""`/openapi.json`, made from the declarations that the routes themselves are made from."""
+
+from functools import cache
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from minus_server import __version__, api_v2
+from minus_server.endpoints import Endpoint, Field, json_response
+from minus_server.names import SCOPES
+
+JSON = dict[str, Any]
+
+_TEXT: JSON = {"type": "string"}
+_NUMBER: JSON = {"type": "integer"}
+_FLAG: JSON = {"type": "boolean"}
+_LINK: JSON = {"type": "string", "format": "uri"}
+_DATE: JSON = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$"}
+
+
+def _object(**kinds: str) -> JSON:
+    """A schema from words: `name="id caption", ...` lists the fields of each type."""
+    schemas = {"text": _TEXT, "number": _NUMBER, "flag": _FLAG, "link": _LINK, "date": _DATE}
+    properties = {name: schemas[kind] for kind in kinds for name in kinds[kind].split()}
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _schemas() -> JSON:
+    user = _object(
+        text="username display_name fb_username fb_profile_link slug twitter_screen_name",
+        number="visits karma shared",
+        link="folders url avatar followers following",
+    )
+    user["properties"] |= {
+        "description": {"type": ["string", "null"]},
+        "email": _TEXT,
+        "storage_used": _NUMBER,
+        "storage_quota": _NUMBER,
+        "followers_slug_list": {"type": "array", "items": _TEXT},
+        "following_slug_list": {"type": "array", "items": _TEXT},
+    }
+    folder = _object(
+        text="id name",
+        number="view_count file_count last_updated_ago created_ago",
+        flag="is_public",
+        date="date_last_updated last_updated created",
+        link="creator files url thumbnail_url",
+    )
+    folder["properties"]["item_ordering"] = {"type": "array", "items": _TEXT}
+    extended = _object(
+        text="id name display_name",
+        number="file_count view_count star_count flag_count score created_ago",
+        flag="is_public featured active is_flagged is_starred is_reshared is_saved",
+        date="created",
+        link="creator thumbnail_url files url",
+    )
+    file = _object(
+        text="id name title caption mimetype sha256",
+        number="width height filesize uploaded_ago",
+        date="uploaded",
+        link="folder url url_rawfile url_thumbnail url_thumbnail_medium",
+    )
+    file["properties"]["url_preview"] = {"type": ["string", "null"], "format": "uri"}
+    return {
+        "User": user,
+        "Folder": folder,
+        "ExtendedFolder": extended,
+        "File": file,
+        "Message": _object(text="body", flag="read", link="target sender thread", date="created"),
+        "Token": _object(
+            text="access_token token_type refresh_token scope", number="expires_in expire_in"
+        ),
+        "Error": _object(text="error error_description"),
+    }
+
+
+def _ref(name: str) -> JSON:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list_of(name: str) -> JSON:
+    schema = _object(number="page per_page total pages")
+    link = {"type": ["string", "null"], "format": "uri"}
+    schema["properties"] |= {
+        "results": {"type": "array", "items": _ref(name)},
+        "next": link,
+        "previous": link,
+    }
+    schema["required"] = [*schema["required"], "results", "next", "previous"]
+    return schema
+
+
+def _answer(schema: JSON) -> JSON:
+    return {"description": "Done", "content": {"application/json": {"schema": schema}}}
+
+
+_REFUSED: JSON = {
+    "4XX": {"description": "Refused", "content": {"application/json": {"schema": _ref("Error")}}}
+}
+
+
+def _property(field: Field) -> JSON:
+    return {"type": field.kind, "description": field.about}
+
+
+def _body(fields: dict[str, Field]) -> JSON:
+    schema = {
+        "type": "object",
+        "properties": {name: _property(field) for name, field in fields.items()},
+        "required": [name for name, field in fields.items() if field.required],
+    }
+    form = "application/x-www-form-urlencoded"
+    return {
+        "required": any(field.required for field in fields.values()),
+        "content": {form: {"schema": schema}},
+    }
+
+
+def _path_parameters(path: str) -> list[JSON]:
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in names
+    ]
+
+
+def _operation(row: Endpoint) -> JSON:
+    operation: JSON = {"summary": row.about, "parameters": _path_parameters(row.path)}
+    if row.method == "GET":
+        operation["parameters"] += [
+            {"name": name, "in": "query", "schema": {"type": field.kind, "minimum": 1}}
+            for name, field in row.fields.items()
+        ]
+    elif row.fields:
+        operation["requestBody"] = _body(dict(row.fields))
+    if row.answer is None:
+        done: JSON = {"204": {"description": "Done"}}
+    else:
+        done = {"200": _answer(_list_of(row.answer) if row.is_list else _ref(row.answer))}
+    return operation | {"responses": done | _REFUSED}
+
+
+def _upload() -> JSON:
+    schema = {
+        "type": "object",
+        "properties": {
+            "file": {"type": "string", "format": "binary"},
+            "filename": _TEXT,
+            "caption": _TEXT,
+        },
+        "required": ["file"],
+    }
+    return {
+        "summary": "Add a file to a folder",
+        "parameters": _path_parameters("folders/{id}/files"),
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}},
+        "responses": {"200": _answer(_ref("File"))} | _REFUSED,
+    }
+
+
+def _token() -> JSON:
+    fields = {
+        "grant_type": Field(str, "password, refresh_token or client_credentials", required=True),
+        "client_id": Field(str, "the API key", required=True),
+        "client_secret": Field(str, "the API secret", required=True),
+        "scope": Field(str, f"of {' '.join(SCOPES)}, separated by spaces"),
+        "username": Field(str, "for the grant password"),
+        "password": Field(str, "for the grant password"),
+        "refresh_token": Field(str, "for the grant refresh_token"),
+    }
+    return {
+        "summary": "Get an access token",
+        "security": [],
+        "requestBody": _body(fields),
+        "responses": {"200": _answer(_ref("Token"))} | _REFUSED,
+    }
+
+
+def _bytes(about: str) -> JSON:
+    done = {"description": "The bytes", "content": {"*/*": {"schema": {}}}}
+    return {
+        "summary": about,
+        "security": [],
+        "parameters": _path_parameters("{link}"),
+        "responses": {"200": done, "206": done, "304": {"description": "Not modified"}} | _REFUSED,
+    }
+
+
+@cache
+def document() -> JSON:
+    """The description, without the address of any one service."""
+    paths: dict[str, JSON] = {"/oauth/token": {"post": _token()}}
+    for row in api_v2.ENDPOINTS:
+        paths.setdefault(f"/api/v2/{row.path}", {})[row.method.lower()] = _operation(row)
+    paths["/api/v2/folders/{id}/files"]["post"] = _upload()
+    for letter, about in (("i", "A file"), ("j", "A thumbnail"), ("k", "A medium thumbnail")):
+        paths[f"/{letter}{{link}}"] = {"get": _bytes(about)}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Minus", "version": __version__},
+        "paths": paths,
+        "security": [{"bearer": []}],
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+async def describe(request: Request) -> Response:
+    """GET /openapi.json."""
+    server = {"url": request.app.state.wire.base.rstrip("/")}
+    return json_response(document() | {"servers": [server]})

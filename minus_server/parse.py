@@ -1,0 +1,153 @@
+"""From a request to checked values: parameters, token, client credentials, the parts of an upload.
+
+Programs of the time sent a parameter in the query, as a form, as multipart or as JSON, and the
+token in any of four places; all of that is settled here and nowhere else.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qsl, unquote_plus
+
+import anyio
+from starlette.requests import ClientDisconnect, Request
+
+from minus_server import multipart
+from minus_server.errors import BadRequest, NotSignedIn, TimedOut, TooLarge
+
+MAX_FORM = 8 * 1024 * 1024  # bytes of a body that is no upload
+MAX_FIELD = 1024 * 1024  # bytes of one field beside an upload
+MAX_FIELDS = 1_000
+STALL_SECONDS = 60  # without a byte of the body
+
+Parameters = dict[str, str]
+
+
+async def body(request: Request) -> AsyncIterator[bytes]:
+    """The body's blocks, whole: a body shorter than its Content-Length raises ClientDisconnect."""
+    expected = _length(request)
+    seen = 0
+    blocks = request.stream()
+    while True:
+        try:
+            with anyio.fail_after(STALL_SECONDS):
+                block = await anext(blocks)
+        except StopAsyncIteration:
+            break
+        except TimeoutError:
+            raise TimedOut(f"No byte came for {STALL_SECONDS} seconds.") from None
+        seen += len(block)
+        if block:
+            yield block
+    if expected is not None and seen < expected:
+        raise ClientDisconnect
+
+
+def _length(request: Request) -> int | None:
+    declared = request.headers.get("content-length")
+    return int(declared) if declared and declared.isascii() and declared.isdigit() else None
+
+
+def content_length(request: Request) -> int:
+    """The declared length of the body in bytes, 0 where it is not declared."""
+    return _length(request) or 0
+
+
+def query(request: Request) -> Parameters:
+    """The parameters of the query; of a repeated one the last counts."""
+    return _pairs(request.url.query)
+
+
+def _pairs(text: str) -> Parameters:
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS))
+    except ValueError:
+        raise BadRequest(f"The form has more than {MAX_FIELDS} fields.") from None
+
+
+async def parameters(request: Request) -> Parameters:
+    """The parameters of the query and of the body, which wins."""
+    found = query(request)
+    if request.method in ("GET", "HEAD"):
+        return found
+    data = bytearray()
+    async for block in body(request):
+        data += block
+        if len(data) > MAX_FORM:
+            raise TooLarge(f"The body is larger than {MAX_FORM} bytes.")
+    return found | _fields(request.headers.get("content-type", ""), bytes(data))
+
+
+def _fields(content_type: str, data: bytes) -> Parameters:
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "application/json" or (not kind and data.lstrip()[:1] == b"{"):
+        return _json(data)
+    if kind == "multipart/form-data":
+        return _form(content_type, data)
+    return _pairs(data.decode("utf-8", "replace").strip("\r\n"))
+
+
+def _json(data: bytes) -> Parameters:
+    """A flat JSON object; a list in it stays JSON, for the field's own parser."""
+    if not data.strip():
+        return {}
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        raise BadRequest("The body is not JSON.") from None
+    if not isinstance(found, dict):
+        raise BadRequest("The body is JSON, but not an object.")
+    return {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in found.items()
+        if value is not None
+    }
+
+
+def _form(content_type: str, data: bytes) -> Parameters:
+    parser = multipart.Parser(boundary(content_type))
+    fields: dict[str, bytes] = {}
+    name = ""
+    for event in (*parser.feed(data), *parser.close()):
+        if isinstance(event, multipart.Part):
+            name = event.name
+            fields[name] = b""
+        else:
+            fields[name] += event
+    return {key: value.decode("utf-8", "replace") for key, value in fields.items()}
+
+
+def boundary(content_type: str) -> bytes:
+    """The boundary of a multipart body. Raises BadRequest when there is none."""
+    if (found := multipart.boundary_of(content_type)) is None:
+        raise BadRequest("The body is no multipart form with a boundary.")
+    return found
+
+
+def token(request: Request, fields: Parameters) -> str | None:
+    """The access token, from the header, else from the query or the form; None without one."""
+    kind, _, value = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() in ("bearer", "oauth") and value.strip():
+        return value.strip()
+    return fields.get("bearer_token") or fields.get("access_token")
+
+
+def need_token(request: Request, fields: Parameters) -> str:
+    """The access token. Raises NotSignedIn without one."""
+    if (found := token(request, fields)) is None:
+        raise NotSignedIn("This needs an access token.")
+    return found
+
+
+def client_credentials(request: Request, fields: Parameters) -> tuple[str, str]:
+    """API key and secret, from the Basic header or the parameters; empty where absent."""
+    kind, _, value = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "basic":
+        try:
+            text = base64.b64decode(value.strip(), validate=True).decode()
+        except (binascii.Error, ValueError):
+            return "", ""
+        key, _, secret = text.partition(":")
+        return unquote_plus(key), unquote_plus(secret)
+    return fields.get("client_id", ""), fields.get("client_secret", "")

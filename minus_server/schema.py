@@ -1,0 +1,188 @@
+"""The catalog's tables. A change here goes with a migration in `migrations/versions`.
+
+Every table has `n`, a number that grows: creation order, the order of every list.
+Moments are whole seconds since 1970, UTC; sizes are bytes.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+UNPLACED = 2**53  # position of a file that no item_ordering named; `n` decides among these
+
+_Number = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _n() -> Column[int]:
+    return Column("n", _Number, primary_key=True, autoincrement=True)
+
+
+def _ref(name: str, target: str, *, null: bool = False) -> Column[int]:
+    return Column(name, _Number, ForeignKey(f"{target}.n", ondelete="CASCADE"), nullable=null)
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default="0")
+
+
+def _text(name: str, *, unique: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=False, unique=unique)
+
+
+users = Table(
+    "users",
+    metadata,
+    _n(),
+    _text("username"),
+    _text("slug", unique=True),
+    _text("display_name"),
+    Column("description", Text),
+    _text("email"),
+    Column("password_hash", Text),  # NULL: nobody signs in with a password
+    Column("quota", BigInteger, nullable=False),
+    _count("used"),
+    _count("visits"),
+    _count("karma"),
+    _count("shared"),
+    _count("created"),
+    sqlite_autoincrement=True,
+)
+
+clients = Table(
+    "clients",
+    metadata,
+    _n(),
+    _text("id", unique=True),
+    _text("name"),
+    _text("secret_hash"),
+    _ref("owner_n", "users", null=True),  # set: the client itself may sign in as this user
+    _count("created"),
+    Index(None, "owner_n"),
+    sqlite_autoincrement=True,
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    _n(),
+    _text("family"),
+    Column("parent_n", _Number),
+    _text("access_hash", unique=True),
+    _text("refresh_hash", unique=True),
+    _ref("user_n", "users"),
+    _ref("client_n", "clients"),
+    _text("scope"),
+    Column("used", Boolean, nullable=False),
+    _count("access_expires"),
+    _count("refresh_expires"),
+    Index(None, "family"),
+    Index(None, "parent_n"),
+    Index(None, "user_n"),
+    Index(None, "client_n"),
+    Index(None, "refresh_expires"),
+    sqlite_autoincrement=True,
+)
+
+folders = Table(
+    "folders",
+    metadata,
+    _n(),
+    _text("id", unique=True),
+    _ref("owner_n", "users", null=True),
+    _text("name"),
+    Column("is_public", Boolean, nullable=False),
+    _count("file_count"),
+    _count("view_count"),
+    _count("star_count"),
+    _count("created"),
+    _count("updated"),
+    Index(None, "owner_n", "n"),
+    sqlite_autoincrement=True,
+)
+
+files = Table(
+    "files",
+    metadata,
+    _n(),
+    _text("id", unique=True),
+    _ref("folder_n", "folders"),
+    Column("position", BigInteger, nullable=False),
+    _text("name"),
+    _text("title"),
+    _text("caption"),
+    _count("width"),
+    _count("height"),
+    _count("size"),
+    _text("mimetype"),
+    _text("sha256"),
+    _text("blob", unique=True),
+    _count("uploaded"),
+    Index(None, "folder_n", "position", "n"),
+    sqlite_autoincrement=True,
+)
+
+follows = Table(
+    "follows",
+    metadata,
+    _n(),
+    _ref("follower_n", "users"),
+    _ref("followed_n", "users"),
+    UniqueConstraint("follower_n", "followed_n"),
+    Index(None, "followed_n"),
+    sqlite_autoincrement=True,
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    _n(),
+    _ref("sender_n", "users"),
+    _ref("target_n", "users"),
+    _text("body"),
+    Column("read", Boolean, nullable=False),
+    _count("created"),
+    Index(None, "sender_n", "n"),
+    Index(None, "target_n", "n"),
+    sqlite_autoincrement=True,
+)
+
+stars = Table(
+    "stars",
+    metadata,
+    _n(),
+    _ref("user_n", "users"),
+    _ref("folder_n", "folders"),
+    UniqueConstraint("user_n", "folder_n"),
+    Index(None, "folder_n"),
+    sqlite_autoincrement=True,
+)
+
+visits = Table(
+    "visits",
+    metadata,
+    _n(),
+    _ref("user_n", "users"),
+    _ref("folder_n", "folders"),
+    _count("last"),
+    UniqueConstraint("user_n", "folder_n"),
+    Index(None, "folder_n"),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,42 @@
+"""The service as one object: the rules, the catalog and the bytes of one data folder."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from minus_server.accounts import Accounts, Clock
+from minus_server.blobs import FolderBlobs
+from minus_server.catalog import Catalog
+from minus_server.library import Library
+from minus_server.pictures import Pictures
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the routes and the commands call."""
+
+    accounts: Accounts
+    library: Library
+    catalog: Catalog
+    blobs: FolderBlobs
+    pictures: Pictures
+    clock: Clock
+
+    def close(self) -> None:
+        """End the picture child and the database connections."""
+        self.pictures.close()
+        self.catalog.close()
+
+
+def open_service(data: Path, clock: Clock = time.time) -> Service:
+    """Open a data folder, making what is missing; it is its owner's alone (0700)."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    catalog, blobs, pictures = Catalog.in_folder(data), FolderBlobs(data), Pictures()
+    return Service(
+        accounts=Accounts(catalog, clock),
+        library=Library(catalog, blobs, pictures, clock),
+        catalog=catalog,
+        blobs=blobs,
+        pictures=pictures,
+        clock=clock,
+    )

@@ -1,0 +1,1 @@
+"""The tests: one file a section of `minus.py`, one a layer of the service."""

@@ -1,0 +1,97 @@
+"""A real service on a loopback port, started as an operator starts it."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """The environment without anything that would lead a command to a real service."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("MINUS_")}
+    return kept | {"NO_PROXY": "*"} | extra
+
+
+@dataclass
+class Service:
+    """A `minus-server serve` of its own on `data`."""
+
+    data: Path
+    options: tuple[str, ...] = ()
+    url: str = ""
+    port: int = 0
+    api_key: str = ""
+    api_secret: str = ""
+    _process: "subprocess.Popen[str] | None" = field(default=None, repr=False)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, port: int = 0) -> None:
+        """Start it and read its first line."""
+        command = [sys.executable, "-m", "minus_server", "serve", "--data", str(self.data)]
+        self._process = subprocess.Popen(
+            [*command, "--port", str(port), *self.options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=(self.data.parent / f"{self.data.name}.log").open("a"),
+            text=True,
+            env=clean_environment(),
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        found = re.fullmatch(r"Minus service at (http://\S+:(\d+)/) \(data in (.+)\)\n", line)
+        assert found, line
+        self.url, self.port = found[1], int(found[2])
+        if not self.api_key:
+            printed = self.run("addclient", "tests").stdout
+            self.api_key = re.findall(r"api_key: (\S+)", printed)[0]
+            self.api_secret = re.findall(r"api_secret: (\S+)", printed)[0]
+
+    def run(self, *args: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+        """Run `minus-server ARGS --data DATA`."""
+        return subprocess.run(
+            [sys.executable, "-m", "minus_server", *args, "--data", str(self.data)],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=clean_environment(),
+            check=False,
+        )
+
+    def add_user(self, name: str, password: str, quota: int | None = None) -> None:
+        """Make an account with the operator's command."""
+        extra = () if quota is None else ("--quota", str(quota))
+        done = self.run("adduser", name, *extra, stdin=f"{password}\n")
+        assert done.returncode == 0, done.stderr
+
+    def log(self) -> str:
+        """What it has written to standard error."""
+        return (self.data.parent / f"{self.data.name}.log").read_text()
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self._process is not None
+        self._process.kill()
+        self._reap()
+
+    def stop(self) -> int:
+        """End it as an operator does. -> exit status"""
+        assert self._process is not None
+        self._process.terminate()
+        return self._reap()
+
+    def _reap(self) -> int:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        status = self._process.wait(60)
+        self._process.stdout.close()
+        return status
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
