@@ -191,14 +191,17 @@ class Library:
     def file(self, caller: Caller, file_id: str) -> tuple[File, Folder]:
         """A file that the caller may see, and its folder."""
         file = self.linked_file(file_id)
-        return file, self.folder(caller, file.folder_id)
+        try:
+            return file, self.folder(caller, file.folder_id)
+        except NotFound:
+            raise _no_file() from None  # the words must not tell that there is one
 
     def linked_file(self, file_id: str) -> File:
         """A file for whoever knows its id: the rule of the short links."""
         with self._catalog.read() as rows:
             file = rows.file(file_id)
         if file is None:
-            raise NotFound("There is no such file.")
+            raise _no_file()
         return file
 
     def change_file(self, caller: Caller, file_id: str, changes: dict[str, Any]) -> File:
@@ -319,6 +322,10 @@ class Library:
         if made is None:
             raise NotFound("The icon cannot be drawn.")
         return made, "image/png"
+
+
+def _no_file() -> NotFound:
+    return NotFound("There is no such file.")
 
 
 def _no_room() -> QuotaExceeded:

@@ -22,16 +22,19 @@ async def token(request: Request) -> Response:
 
 def _grant(accounts: Accounts, credentials: tuple[str, str], fields: parse.Parameters) -> Grant:
     scope = fields.get("scope", "")
-    match fields.get("grant_type", ""):
+
+    def need(name: str) -> str:
+        if name not in fields:
+            raise GrantRefused("invalid_request", f"The field {name} is missing.")
+        return fields[name]
+
+    match need("grant_type"):
         case "password":
-            username, password = fields.get("username", ""), fields.get("password", "")
-            return accounts.sign_in(*credentials, username, password, scope)
+            return accounts.sign_in(*credentials, need("username"), need("password"), scope)
         case "refresh_token":
-            return accounts.refresh(*credentials, fields.get("refresh_token", ""), scope)
+            return accounts.refresh(*credentials, need("refresh_token"), scope)
         case "client_credentials":
             return accounts.sign_in_owner(*credentials, scope)
-        case "":
-            raise GrantRefused("invalid_request", "The field grant_type is missing.")
         case _:
             raise GrantRefused(
                 "unsupported_grant_type", "The grants are password and refresh_token."

@@ -127,7 +127,7 @@ class Wire:
             "score": folder.star_count,
             "created": date(folder.created),
             "created_ago": self._ago(folder.created),
-            "display_name": folder.owner_name or folder.owner_slug,
+            "display_name": folder.owner_name,
             "creator": self._user_link(folder.owner_slug),
             "is_public": folder.is_public,
             "featured": False,

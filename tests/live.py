@@ -27,6 +27,10 @@ class Service:
     _process: "subprocess.Popen[str] | None" = field(default=None, repr=False)
 
     @property
+    def _log(self) -> Path:
+        return self.data.parent / f"{self.data.name}.log"
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
@@ -34,14 +38,15 @@ class Service:
     def start(self, port: int = 0) -> None:
         """Start it and read its first line."""
         command = [sys.executable, "-m", "minus_server", "serve", "--data", str(self.data)]
-        self._process = subprocess.Popen(
-            [*command, "--port", str(port), *self.options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=(self.data.parent / f"{self.data.name}.log").open("a"),
-            text=True,
-            env=clean_environment(),
-        )
+        with self._log.open("a") as log:
+            self._process = subprocess.Popen(
+                [*command, "--port", str(port), *self.options],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=clean_environment(),
+            )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         found = re.fullmatch(r"Minus service at (http://\S+:(\d+)/) \(data in (.+)\)\n", line)
@@ -71,7 +76,7 @@ class Service:
 
     def log(self) -> str:
         """What it has written to standard error."""
-        return (self.data.parent / f"{self.data.name}.log").read_text()
+        return self._log.read_text()
 
     def kill(self) -> None:
         """End it as a power cut would."""

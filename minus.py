@@ -1,0 +1,2546 @@
+#!/usr/bin/env python3
+"""Minus, a file sharing service: its client as a library, a shell and a command line.
+
+    >>> import minus
+    >>> api = minus.connect()                       # the service on this machine
+    >>> user = api.activeuser()
+    >>> folder = user.find("Stuff") or user.new_folder("Stuff")
+    >>> file = folder.new("hello.txt", "Hello")
+    >>> print(file.link, file.data())
+
+`minus.connect` reads options, environment and config file; `MinusConnection(key, secret)` and
+`authenticate(username, password)` sign in by hand, as in 2012.
+
+| endpoint (below /api/v2/)            | method                                             |
+| ------------------------------------ | -------------------------------------------------- |
+| /oauth/token                         | MinusConnection.authenticate, refresh              |
+| activeuser                           | MinusConnection.activeuser, MinusUser.change       |
+| users/SLUG                           | MinusConnection.user                               |
+| users/SLUG/folders                   | MinusUser.folders, find, glob, new_folder          |
+| users/SLUG/followers, following      | MinusUser.followers, following, follow, unfollow   |
+| activeuser/messages[/SLUG]           | MinusUser.messages, send_message                   |
+| activeuser/feed, mine, history       | MinusUser.feed, mine, history                      |
+| activeuser/favorited[/ID]            | MinusUser.favorites, MinusFolder.star, unstar      |
+| folders/ID                           | MinusConnection.folder, MinusFolder.rename, ...    |
+| folders/ID/files                     | MinusFolder.files, find, glob, new, upload         |
+| files/ID                             | MinusConnection.file, MinusFile.change, delete     |
+| url_rawfile                          | MinusFile.file, data, save                         |
+"""
+
+from __future__ import annotations
+
+import argparse
+import cmd
+import code
+import configparser
+import contextlib
+import fnmatch
+import getpass
+import glob
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Any, ClassVar, Generic, TypeVar, cast, overload
+from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util.retry import Retry
+
+__all__ = [
+    "MinusAPIError",
+    "MinusAuthError",
+    "MinusConfigError",
+    "MinusConnection",
+    "MinusFile",
+    "MinusFolder",
+    "MinusIntegrityError",
+    "MinusMessage",
+    "MinusNotFound",
+    "MinusQuotaError",
+    "MinusTemporaryError",
+    "MinusUser",
+    "PagedList",
+    "connect",
+    "main",
+]
+__version__ = "2.0.0"
+
+# --- constants ---
+
+DEFAULT_SCOPE = "read_public read_all upload_new modify_all modify_user"
+CONNECT_SECONDS = 10
+READ_SECONDS = 60  # without a byte
+REFRESH_SECONDS = 30  # before its end an access token is renewed
+MAX_WAIT = 60  # seconds that a `Retry-After` may ask for
+MAX_REDIRECTS = 5
+MAX_JSON = 32 << 20  # bytes of one answer of the API
+BLOCK = 1 << 20  # bytes read from the network at once
+PUT_BLOCK = 256 << 10  # bytes written to the network at once
+START_SECONDS = 45  # for the embedded service to start, and an older one to stop before it
+IDLE_SECONDS = 900  # without a request, then the embedded service ends
+MAX_LOG = 1 << 20  # bytes of the embedded service's log before it begins anew
+
+# Exit statuses of the command line; README.md has the table.
+EXIT_ERROR, EXIT_USAGE, EXIT_NO_FOLDER, EXIT_NO_FILE, EXIT_TEMPORARY = 1, 2, 3, 4, 5
+EXIT_AUTH, EXIT_FATAL, EXIT_CONFLICT, EXIT_INTEGRITY, EXIT_PARTIAL = 6, 7, 8, 10, 11
+
+Progress = Callable[[int, "int | None"], None]
+JSON = dict[str, Any]
+T = TypeVar("T")
+
+# --- errors ---
+
+
+class MinusAPIError(Exception):
+    """The service refused a request, or gave no usable answer.
+
+    status   HTTP status; None when no answer arrived
+    method   "GET", "POST", "PUT" or "DELETE"
+    path     of the URL, without the query (a token may be there)
+    error    the service's word for it ("invalid_grant"), empty where it gave none
+    """
+
+    def __init__(
+        self, why: str, status: int | None = None, method: str = "", path: str = "", error: str = ""
+    ) -> None:
+        super().__init__(why)
+        self.status = status
+        self.method = method
+        self.path = path
+        self.error = error
+
+
+class MinusAuthError(MinusAPIError):
+    """Not signed in, or not allowed: other credentials would help."""
+
+
+class MinusNotFound(MinusAPIError):
+    """There is no such thing, or not for this user."""
+
+
+class MinusQuotaError(MinusAPIError):
+    """There is no room left: for the account, or on the service's disk."""
+
+
+class MinusTemporaryError(MinusAPIError):
+    """The service cannot be reached or is busy: the same request may succeed later."""
+
+
+class MinusIntegrityError(MinusAPIError):
+    """The bytes that came are not those that the service has."""
+
+
+class MinusConfigError(Exception):
+    """The configuration names no usable service or account."""
+
+
+_KINDS: dict[int, type[MinusAPIError]] = {
+    401: MinusAuthError,
+    403: MinusAuthError,
+    404: MinusNotFound,
+    408: MinusTemporaryError,
+    413: MinusQuotaError,
+    429: MinusTemporaryError,
+    507: MinusQuotaError,
+}
+_AUTH_WORDS = ("invalid_grant", "invalid_client", "invalid_token")
+
+
+def _kind(status: int, error: str) -> type[MinusAPIError]:
+    if error in _AUTH_WORDS:
+        return MinusAuthError
+    return _KINDS.get(status, MinusTemporaryError if status >= 500 else MinusAPIError)
+
+
+# --- connection ---
+
+
+class _Retry(Retry):
+    """urllib3's own, but no `Retry-After` holds us up for hours."""
+
+    def get_retry_after(self, response: Any) -> float | None:
+        asked = super().get_retry_after(response)
+        return None if asked is None else min(asked, MAX_WAIT)
+
+
+_RETRY = _Retry(
+    total=3,
+    redirect=0,
+    backoff_factor=0.2,
+    status_forcelist=(429, 502, 503, 504),
+    allowed_methods=("GET", "HEAD", "PUT", "DELETE"),
+    raise_on_status=False,
+)
+
+
+class _TokenAuth(requests.auth.AuthBase):
+    """Sets the token, and keeps requests from taking another password out of ~/.netrc."""
+
+    def __init__(self, token: str | None) -> None:
+        self.token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self.token:
+            request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port: what a token may be sent to."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, (parts.hostname or "").lower(), port
+
+
+def _service_url(url: str) -> str:
+    """The service's address with one slash at its end. Raises MinusConfigError when it is none."""
+    text = url.strip()
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = None
+    if not usable:
+        raise MinusConfigError(f"{url!r} is no address of a service")
+    path = parts.path.rstrip("/")
+    path = path.removesuffix("/api/v2").removesuffix("/api").rstrip("/")
+    return urlunsplit((parts.scheme, parts.netloc, f"{path}/", "", ""))
+
+
+class MinusConnection:
+    """A connection to one service: signs in, sends requests, keeps the tokens fresh.
+
+    Raises MinusConfigError when neither `url`, $MINUS_URL nor the config file names a service.
+    State: `access_token`, `refresh_token`, `scope`, `expires` (seconds since 1970, or None).
+    """
+
+    def __init__(
+        self,
+        api_key: str,
+        api_secret: str,
+        debug: bool = False,
+        force_https: bool = True,
+        url: str | None = None,
+    ) -> None:
+        found = url or os.environ.get("MINUS_URL") or read_config().get("url")
+        if not found:
+            raise MinusConfigError(
+                "no service is named: give url=, set MINUS_URL, or use connect()"
+            )
+        self.url = _service_url(found)
+        self.api_key = api_key
+        self.debug = debug
+        self.force_https = force_https and self.url.startswith("https:")
+        self.access_token: str | None = None
+        self.refresh_token: str | None = None
+        self.scope: str | None = None
+        self.expires: float | None = None
+        self._secret = api_secret
+        self._user: MinusUser | None = None
+        self._tokens: _TokenFile | None = None  # set by `connect`
+        self._sign_in: Callable[[], None] | None = None  # likewise: when nothing else helps
+        self._session = requests.Session()
+        # a proxy or a ~/.netrc has no business between us and our own machine
+        self._session.trust_env = _origin(self.url)[1] not in ("127.0.0.1", "localhost", "::1")
+        self._session.headers["User-Agent"] = f"minus/{__version__}"
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(max_retries=_RETRY))
+
+    def __repr__(self) -> str:
+        return f"<MinusConnection {self.url}>"
+
+    def authenticate(self, username: str, password: str, scope: str = DEFAULT_SCOPE) -> None:
+        """Sign in with a password. Raises MinusAuthError when it is wrong."""
+        self._grant("password", scope, username=username, password=password)
+
+    def authenticate_owner(self, scope: str = DEFAULT_SCOPE) -> None:
+        """Sign in as the account that the API key itself belongs to."""
+        self._grant("client_credentials", scope)
+
+    def refresh(self, scope: str | None = None) -> None:
+        """Trade the refresh token for new tokens."""
+        token = self.refresh_token or ""
+        self._grant("refresh_token", scope or self.scope or DEFAULT_SCOPE, refresh_token=token)
+
+    def activeuser(self) -> MinusUser:
+        """The signed-in user, private fields included."""
+        return MinusUser(self, "activeuser")
+
+    def user(self, slug: str) -> MinusUser:
+        """A user by username. Raises MinusNotFound."""
+        return MinusUser(self, f"users/{quote(slug.lower(), safe='')}")
+
+    def folder(self, folder_id: str) -> MinusFolder:
+        """A folder by id. Raises MinusNotFound."""
+        return MinusFolder(self, f"folders/{quote(folder_id, safe='')}")
+
+    def file(self, file_id: str) -> MinusFile:
+        """A file by id. Raises MinusNotFound."""
+        return MinusFile(self, f"files/{quote(file_id, safe='')}")
+
+    def find(self, name: str) -> MinusFolder | None:
+        """The signed-in user's first folder of this name."""
+        self._user = self._user or self.activeuser()
+        return self._user.find(name)
+
+    def list(self, url: str) -> PagedList[JSON]:
+        """Any list of the API, its rows as they come."""
+        return PagedList(self, url, dict)
+
+    def request(
+        self,
+        url: str,
+        data: Mapping[str, Any] | bytes | str | None = None,
+        method: str | None = None,
+        content_type: str | None = None,
+    ) -> JSON:
+        """Send one request with the token. -> the JSON object of the answer, {} for none
+
+        url    absolute, or a path from the service's root, or relative to /api/v2/
+        data   a mapping is sent as a form; bytes and text as they are, as `content_type`
+        """
+        headers = {"Content-Type": content_type} if content_type else {}
+        method = method or ("GET" if data is None else "POST")
+        return self._json(self._send(method, url, data=data, headers=headers))
+
+    def upload(self, url: str, content_type: str, body: Any) -> JSON:
+        """POST a body: bytes, or an iterable of bytes. -> the JSON object of the answer"""
+        return self._json(
+            self._send("POST", url, data=body, headers={"Content-Type": content_type})
+        )
+
+    def open(self, url: str) -> requests.Response:
+        """GET bytes, unread and not decoded; close what comes."""
+        return self._send("GET", url, headers={"Accept-Encoding": "identity"})
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self._session.close()
+
+    # every request passes here
+
+    def _absolute(self, url: str) -> str:
+        """Resolve a link of the service or of ours against the API's address."""
+        link = urljoin(f"{self.url}api/v2/", url)
+        if urlsplit(link).scheme not in ("http", "https"):
+            raise MinusAPIError("the service gave a link that is no web address")
+        if self.force_https and link.startswith("http:"):
+            return f"https:{link[5:]}"
+        return link
+
+    def _send(
+        self, method: str, url: str, *, sign: bool = True, **options: Any
+    ) -> requests.Response:
+        """Send a request and see that it succeeded. -> the response, its body unread
+
+        The token goes to the service's own origin alone. An expired one is renewed, once, and
+        the request repeated where its body can be sent again.
+        """
+        link = self._absolute(url)
+        sign = sign and _origin(link) == _origin(self.url)
+        if sign and self.expires is not None and time.time() > self.expires - REFRESH_SECONDS:
+            self._renew()
+        used = self.access_token
+        response = self._follow(method, link, used if sign else None, options)
+        stale = sign and used and response.status_code == 401 and self._can_renew()
+        if stale and _rewound(options.get("data")):
+            response.close()
+            self._renew()
+            response = self._follow(method, link, self.access_token, options)
+        if 200 <= response.status_code < 300:
+            return response
+        retried = getattr(response.raw, "retries", None)
+        if method == "DELETE" and response.status_code == 404 and retried and retried.history:
+            return response  # an earlier try did it, and its answer was lost
+        raise self._failure(method, link, response)
+
+    def _follow(
+        self, method: str, link: str, token: str | None, options: dict[str, Any]
+    ) -> requests.Response:
+        """Send, and follow redirects of a GET by hand: no token leaves its origin, nor https."""
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._exchange(method, link, token, options)
+            target = response.headers.get("Location")
+            if (
+                method != "GET"
+                or not target
+                or response.status_code not in (301, 302, 303, 307, 308)
+            ):
+                return response
+            response.close()
+            onward = urljoin(link, target)
+            if urlsplit(onward).scheme not in ("https", urlsplit(link).scheme):
+                raise MinusAPIError("refused a redirect away from https", None, method, "")
+            token = token if _origin(onward) == _origin(link) else None
+            link = onward
+        raise MinusAPIError("too many redirects", None, method, urlsplit(link).path)
+
+    def _exchange(
+        self, method: str, link: str, token: str | None, options: dict[str, Any]
+    ) -> requests.Response:
+        """One request of `requests`, whose exceptions end here."""
+        started = time.monotonic()
+        path = urlsplit(link).path
+        try:
+            response = self._session.request(
+                method,
+                link,
+                auth=_TokenAuth(token),
+                timeout=(CONNECT_SECONDS, READ_SECONDS),
+                allow_redirects=False,
+                stream=True,
+                **options,
+            )
+        except requests.Timeout:
+            raise MinusTemporaryError("the service does not answer", None, method, path) from None
+        except requests.exceptions.SSLError as error:
+            raise MinusAPIError(f"TLS: {_reason(error)}", None, method, path) from None
+        except requests.RequestException as error:
+            why = f"cannot reach {urlsplit(link).netloc}: {_reason(error)}"
+            raise MinusTemporaryError(why, None, method, path) from None
+        finally:
+            self._session.cookies.clear()
+        if self.debug:
+            took = time.monotonic() - started
+            _trace(method, link, response, took)
+        return response
+
+    def _failure(self, method: str, link: str, response: requests.Response) -> MinusAPIError:
+        status, body = response.status_code, {}
+        with contextlib.suppress(MinusAPIError):
+            body = self._json(response)
+        error = str(body.get("error") or "")
+        why = str(body.get("error_description") or error or response.reason or "no reason given")
+        return _kind(status, error)(f"{why} ({status})", status, method, urlsplit(link).path, error)
+
+    def _json(self, response: requests.Response) -> JSON:
+        """Read an answer's JSON object, {} when it has no body. Raises MinusAPIError for others."""
+        method, path = response.request.method or "", urlsplit(response.url).path
+        data = bytearray()
+        try:
+            with response:
+                for block in response.iter_content(64 << 10):
+                    data += block
+                    if len(data) > MAX_JSON:
+                        raise MinusAPIError("the answer is too long", None, method, path)
+        except requests.RequestException as error:
+            why = f"the answer broke off: {_reason(error)}"
+            raise MinusTemporaryError(why, None, method, path) from None
+        try:
+            found = json.loads(data) if data.strip() else {}
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            status = response.status_code
+            raise MinusAPIError("the answer is no JSON object", status, method, path)
+        return found
+
+    # tokens
+
+    def _grant(self, kind: str, scope: str, **fields: str) -> None:
+        form = {
+            "grant_type": kind,
+            "client_id": self.api_key,
+            "client_secret": self._secret,
+            "scope": scope,
+            **fields,
+        }
+        answer = self._json(self._send("POST", f"{self.url}oauth/token", sign=False, data=form))
+        token = answer.get("access_token")
+        if not isinstance(token, str) or not token:
+            raise MinusAPIError("the service gave no token", None, "POST", "/oauth/token")
+        lifetime = answer.get("expires_in", answer.get("expire_in"))
+        self._adopt(
+            {
+                "access_token": token,
+                "refresh_token": answer.get("refresh_token") or self.refresh_token,
+                "scope": scope,
+                "expires": time.time() + lifetime if isinstance(lifetime, int | float) else None,
+            }
+        )
+        if self._tokens:
+            self._tokens.save(self._state())
+
+    def _state(self) -> JSON:
+        names = ("access_token", "refresh_token", "scope", "expires")
+        return {name: getattr(self, name) for name in names}
+
+    def _adopt(self, state: Mapping[str, Any]) -> None:
+        self.access_token = state.get("access_token")
+        self.refresh_token = state.get("refresh_token")
+        self.scope = state.get("scope")
+        self.expires = state.get("expires")
+
+    def _can_renew(self) -> bool:
+        return bool(self.refresh_token or self._sign_in)
+
+    def _renew(self) -> None:
+        """Get a token that is good: another process's, by refreshing, or by signing in anew."""
+        kept = self._tokens.load() if self._tokens else {}
+        if kept.get("access_token") not in (None, self.access_token):
+            self._adopt(kept)
+            if (self.expires or 0) > time.time() + REFRESH_SECONDS:
+                return
+        try:
+            if self.refresh_token:
+                self.refresh()
+                return
+        except MinusAuthError:
+            if self._sign_in is None:
+                raise
+        if self._sign_in is not None:
+            self._sign_in()
+
+
+def _rewound(body: object) -> bool:
+    """Make a body ready to be sent again. -> False where its source cannot go back"""
+    return not isinstance(body, _Form) or body.rewind()
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost words of an exception of requests, without addresses and object names."""
+    inner: BaseException = error
+    while inner.args and isinstance(inner.args[0], BaseException):
+        inner = inner.args[0]
+    cause = getattr(inner, "reason", None)
+    if isinstance(cause, BaseException) and cause is not inner:
+        return _reason(cause)
+    text = str(inner.args[-1] if inner.args else inner)
+    return re.sub(r"^.*object at 0x[0-9a-f]+>?[,:]? ?", "", text) or type(error).__name__
+
+
+_SECRET_FIELDS = ("bearer_token", "access_token", "client_secret", "password", "refresh_token")
+
+
+def _trace(method: str, link: str, response: requests.Response, took: float) -> None:
+    """Show one exchange on standard error, headers without secrets, no bodies."""
+    parts = urlsplit(link)
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    shown = urlencode([(k, "***" if k in _SECRET_FIELDS else v) for k, v in pairs])
+    lines = [f"> {method} {urlunsplit(parts._replace(query=shown))}"]
+    for name, value in response.request.headers.items():
+        hidden = name.lower() in ("authorization", "cookie", "proxy-authorization")
+        lines.append(f"> {name}: {'***' if hidden else value!s}")
+    lines.append(f"< {response.status_code} {response.reason} ({took * 1000:.0f} ms)")
+    for name, value in response.headers.items():
+        lines.append(f"< {name}: {'***' if name.lower() == 'set-cookie' else value}")
+    print("\n".join(printable(line) for line in lines), file=sys.stderr)
+
+
+# --- paging ---
+
+
+class PagedList(Sequence[T], Generic[T]):
+    """A list of the service, fetched page by page as far as it is looked at.
+
+    Making one sends nothing. `len` is the service's total. A listing that breaks off or leads
+    in a circle raises MinusAPIError: to stop quietly would lose files.
+    """
+
+    def __init__(self, api: MinusConnection, url: str, make: Callable[[JSON], T]) -> None:
+        self._api = api
+        self._next: str | None = url
+        self._make = make
+        self._items: list[T] = []
+        self._total: int | None = None
+        self._seen: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<PagedList, {len(self._items)} of {self._total} fetched>"
+
+    def __len__(self) -> int:
+        while self._total is None and self._next is not None:
+            self.extend()
+        return len(self._items) if self._total is None else self._total
+
+    def __iter__(self) -> Iterator[T]:
+        at = 0
+        while self._reach(at):
+            yield self._items[at]
+            at += 1
+
+    @overload
+    def __getitem__(self, at: int) -> T: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[T]: ...
+    def __getitem__(self, at: int | slice) -> T | list[T]:
+        if isinstance(at, slice):
+            start, stop, _ = at.indices(len(self))
+            self._reach(max(start, stop) - 1)
+            return self._items[at]
+        index = at + len(self) if at < 0 else at
+        if index < 0 or not self._reach(index):
+            raise IndexError("the list has no such item")
+        return self._items[index]
+
+    def extend(self) -> int:
+        """Fetch one more page. -> how many items it had, 0 at the end of the list"""
+        if self._next is None:
+            return 0
+        link = self._api._absolute(self._next)
+        if link in self._seen:
+            raise MinusAPIError("the list leads in a circle", None, "GET", urlsplit(link).path)
+        answer = self._api.request(link)
+        rows, onward = answer.get("results"), answer.get("next")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise MinusAPIError("the list has no results", None, "GET", urlsplit(link).path)
+        self._seen.add(link)
+        self._items += [self._make(row) for row in rows]
+        self._total = total if isinstance(total := answer.get("total"), int) else self._total
+        self._next = urljoin(link, onward) if isinstance(onward, str) and onward else None
+        self._check(link, bool(rows))
+        return len(rows)
+
+    def _check(self, link: str, some: bool) -> None:
+        have, total = len(self._items), self._total
+        broken = self._next is not None and not some
+        if total is not None:
+            broken = broken or have > total or (self._next is None and have < total)
+        if broken:
+            why = f"the list is broken: {have} of {total} items came"
+            raise MinusAPIError(why, None, "GET", urlsplit(link).path)
+
+    def _reach(self, at: int) -> bool:
+        """Fetch until the item is there. -> False when the list ends before it"""
+        while len(self._items) <= at:
+            if not self.extend():
+                return False
+        return True
+
+
+# --- objects ---
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _int(value: object) -> int:
+    try:
+        return int(cast(Any, value))
+    except (TypeError, ValueError):
+        return 0
+
+
+def _bool(value: object) -> bool:
+    return str(value).strip().lower() in ("true", "1", "yes")
+
+
+def _date(value: object) -> datetime | None:
+    """A date of the service, aware, in UTC; None where it gave none that can be read."""
+    try:
+        found = datetime.fromisoformat(str(value).strip().replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return (
+        found.replace(tzinfo=timezone.utc)
+        if found.tzinfo is None
+        else found.astimezone(timezone.utc)
+    )
+
+
+def _same(value: object) -> object:
+    return value
+
+
+def _strings(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _last(link: object) -> str:
+    """The last word of a link's path: an id or a slug."""
+    return urlsplit(_text(link)).path.rstrip("/").rpartition("/")[2]
+
+
+def _fields(**kinds: str) -> dict[str, Callable[[object], Any]]:
+    """A table of fields from words: `text="id name"` lists the fields of one kind."""
+    convert = {
+        "text": _text,
+        "number": _int,
+        "flag": _bool,
+        "date": _date,
+        "same": _same,
+        "strings": _strings,
+    }
+    return {name: convert[kind] for kind in kinds for name in kinds[kind].split()}
+
+
+class _Proxy:
+    """An object of the service. Reading an attribute never sends a request.
+
+    Made from the row that a list carried, or from a URL, which is then fetched. Each field is
+    an attribute twice: `_name` as it came and `name` converted, unless a method has that name.
+    """
+
+    _wire: ClassVar[dict[str, Callable[[object], Any]]] = {}
+    url: str
+
+    def __init__(self, api: MinusConnection, url: str, params: JSON | None = None) -> None:
+        self._api = api
+        self._load(api.request(url) if params is None else params, url)
+
+    def _load(self, row: Mapping[str, Any], url: str | None = None) -> None:
+        for name, convert in self._wire.items():
+            if name not in row and hasattr(self, f"_{name}"):
+                continue  # an answer that leaves a field out changes nothing of it
+            value = row.get(name)
+            setattr(self, f"_{name}", value)
+            if not hasattr(type(self), name):
+                setattr(self, name, convert(value))
+        if not self.url and url:
+            self.url = url
+
+    def _put(self, **changes: Any) -> None:
+        """Change it on the service, then here."""
+        form = {name: _form_value(value) for name, value in changes.items() if value is not None}
+        self._load(self._api.request(self._path, form, "PUT"))
+
+    @property
+    def _path(self) -> str:
+        """Where the object is, below /api/v2/."""
+        raise NotImplementedError
+
+
+def _form_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value) if isinstance(value, list) else str(value)
+
+
+class _Identified(_Proxy):
+    """A folder or a file: what has an id."""
+
+    _kind: ClassVar[str]
+    _letter: ClassVar[str]
+    id: str
+    name: str
+
+    def _load(self, row: Mapping[str, Any], url: str | None = None) -> None:
+        super()._load(row, url)
+        self.id = self.id or _last(self.url)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.name!r}>"
+
+    @property
+    def _path(self) -> str:
+        return f"{self._kind}/{quote(self.id, safe='')}"
+
+    @property
+    def link(self) -> str:
+        """The short link, for people."""
+        return f"{self._api.url}{self._letter}{quote(self.id, safe='')}"
+
+    def delete(self) -> None:
+        """Delete it on the service, with everything in it."""
+        self._api.request(self._path, method="DELETE")
+
+
+class MinusUser(_Proxy):
+    """A user. `email`, `storage_used` and `storage_quota` (bytes) are there for oneself only."""
+
+    _wire: ClassVar = _fields(
+        text="username display_name slug fb_profile_link fb_username twitter_screen_name email"
+        " avatar url",
+        number="visits karma shared storage_used storage_quota",
+        same="description folders followers following invite_url",
+        strings="followers_slug_list following_slug_list",
+    )
+    username: str
+    display_name: str
+    slug: str
+    email: str
+    description: str | None
+    visits: int
+    karma: int
+    shared: int
+    storage_used: int
+    storage_quota: int
+
+    def __repr__(self) -> str:
+        return f"<MinusUser {self.slug}>"
+
+    @property
+    def _path(self) -> str:
+        return f"users/{quote(self.slug or _last(self.url), safe='')}"
+
+    def folders(self) -> PagedList[MinusFolder]:
+        """The user's folders: all of one's own, the public ones of others."""
+        return PagedList(self._api, f"{self._path}/folders", self._folder)
+
+    def _folder(self, row: JSON) -> MinusFolder:
+        return MinusFolder(self._api, _text(row.get("url")), row)
+
+    def new_folder(self, name: str, public: bool = False) -> MinusFolder:
+        """Make a folder; there may be another one of this name."""
+        form = {"name": name, "is_public": _form_value(public)}
+        return self._folder(self._api.request(f"{self._path}/folders", form))
+
+    def find(self, name: str) -> MinusFolder | None:
+        """The first folder of this name, None when there is none."""
+        return next((folder for folder in self.folders() if folder.name == name), None)
+
+    def glob(self, pattern: str) -> list[MinusFolder]:
+        """The folders whose names match a pattern of the shell."""
+        return [f for f in self.folders() if fnmatch.fnmatchcase(f.name, pattern)]
+
+    def followers(self) -> PagedList[MinusUser]:
+        """Who follows the user."""
+        return PagedList(self._api, f"{self._path}/followers", self._user)
+
+    def following(self) -> PagedList[MinusUser]:
+        """Whom the user follows."""
+        return PagedList(self._api, f"{self._path}/following", self._user)
+
+    def _user(self, row: JSON) -> MinusUser:
+        return MinusUser(self._api, _text(row.get("url")), row)
+
+    def follow(self, user: MinusUser | str) -> MinusUser:
+        """Follow another user. -> that user"""
+        slug = user if isinstance(user, str) else user.slug
+        return self._user(self._api.request(f"{self._path}/following", {"slug": slug.lower()}))
+
+    def unfollow(self, user: MinusUser | str) -> None:
+        """Follow another user no more."""
+        slug = user if isinstance(user, str) else user.slug
+        path = f"{self._path}/following/{quote(slug.lower(), safe='')}"
+        self._api.request(path, method="DELETE")
+
+    def change(
+        self,
+        display_name: str | None = None,
+        description: str | None = None,
+        email: str | None = None,
+    ) -> MinusUser:
+        """Change one's own profile; what is not given stays. -> self"""
+        changes = {"display_name": display_name, "description": description, "email": email}
+        form = {name: value for name, value in changes.items() if value is not None}
+        self._load(self._api.request("activeuser", form, "PUT"))
+        return self
+
+    def messages(self, user: MinusUser | str | None = None) -> PagedList[MinusMessage]:
+        """One's messages, the latest first, or the thread with one user."""
+        slug = user.slug if isinstance(user, MinusUser) else user
+        path = "activeuser/messages" + (f"/{quote(slug.lower(), safe='')}" if slug else "")
+        return PagedList(self._api, path, lambda row: MinusMessage(self._api, path, row))
+
+    def send_message(self, user: MinusUser | str, body: str) -> MinusMessage:
+        """Write to another user."""
+        slug = user if isinstance(user, str) else user.slug
+        path = f"activeuser/messages/{quote(slug.lower(), safe='')}"
+        return MinusMessage(self._api, path, self._api.request(path, {"body": body}))
+
+    def feed(self) -> PagedList[MinusFolder]:
+        """The public folders of those whom one follows."""
+        return PagedList(self._api, "activeuser/feed", self._folder)
+
+    def mine(self) -> PagedList[MinusFolder]:
+        """One's own folders, with the fields of the feeds."""
+        return PagedList(self._api, "activeuser/mine", self._folder)
+
+    def favorites(self) -> PagedList[MinusFolder]:
+        """The folders that one starred."""
+        return PagedList(self._api, "activeuser/favorited", self._folder)
+
+    def history(self) -> PagedList[MinusFolder]:
+        """The folders that one visited."""
+        return PagedList(self._api, "activeuser/history", self._folder)
+
+
+class MinusMessage(_Proxy):
+    """A message. `sender` and `target` are links to users, `created` a date."""
+
+    _wire: ClassVar = _fields(text="body target sender thread url", flag="read", date="created")
+    body: str
+    sender: str
+    target: str
+    read: bool
+    created: datetime | None
+
+    def __repr__(self) -> str:
+        return f"<MinusMessage from {_last(self.sender)} to {_last(self.target)}>"
+
+    @property
+    def _path(self) -> str:
+        return self.url
+
+
+class MinusFolder(_Identified):
+    """A folder. Names are not unique, ids are."""
+
+    _kind = "folders"
+    _letter = "m"
+    _wire: ClassVar = _fields(
+        text="id name creator url thumbnail_url display_name",
+        number="view_count file_count last_updated_ago created_ago star_count flag_count score",
+        flag="is_public featured active is_flagged is_starred is_reshared is_saved",
+        date="date_last_updated last_updated created",
+        same="files",
+        strings="item_ordering",
+    )
+    creator: str
+    is_public: bool
+    file_count: int
+    view_count: int
+    item_ordering: list[str]
+    date_last_updated: datetime | None
+    last_updated: datetime | None
+    created: datetime | None
+
+    @property
+    def updated(self) -> datetime | None:
+        """When the folder was last changed; older services know one field of it, feeds another."""
+        return self.date_last_updated or self.last_updated or self.created
+
+    def files(self) -> PagedList[MinusFile]:
+        """The files, in the folder's order."""
+        return PagedList(self._api, f"{self._path}/files", self._file)
+
+    def _file(self, row: JSON) -> MinusFile:
+        return MinusFile(self._api, _text(row.get("url")), row)
+
+    def find(self, name: str) -> MinusFile | None:
+        """The first file of this name, None when there is none."""
+        return next((file for file in self.files() if file.name == name), None)
+
+    def glob(self, pattern: str) -> list[MinusFile]:
+        """The files whose names match a pattern of the shell."""
+        return [file for file in self.files() if fnmatch.fnmatchcase(file.name, pattern)]
+
+    def new(
+        self,
+        filename: str,
+        data: bytes | str | os.PathLike[str] | IO[bytes],
+        caption: str | None = None,
+        mimetype: str | None = None,
+        progress: Progress | None = None,
+    ) -> MinusFile:
+        """Make a file.
+
+        data       bytes; text, stored as UTF-8; a path; or a stream of bytes, of any length
+        progress   called with the bytes sent and their number in all (None: unknown)
+
+        Raises ValueError for a name that is no Unicode text.
+        """
+        with contextlib.ExitStack() as stack:
+            source: IO[bytes]
+            if isinstance(data, str | bytes):
+                source = io.BytesIO(data.encode() if isinstance(data, str) else data)
+            elif isinstance(data, os.PathLike):
+                source = stack.enter_context(Path(data).open("rb"))
+            else:
+                source = data
+            form = _Form(filename, source, caption, mimetype, progress)
+            return self._file(self._api.upload(f"{self._path}/files", form.content_type, form))
+
+    def upload(
+        self,
+        path: str | os.PathLike[str],
+        filename: str | None = None,
+        caption: str | None = None,
+        mimetype: str | None = None,
+        progress: Progress | None = None,
+    ) -> MinusFile:
+        """Store a local file, under its own name unless `filename` says otherwise."""
+        local = Path(path)
+        return self.new(filename or local.name, local, caption, mimetype, progress)
+
+    def rename(self, name: str) -> MinusFolder:
+        """Rename on the service, then here. -> self"""
+        self._put(name=name)
+        return self
+
+    def publish(self, public: bool = True) -> MinusFolder:
+        """Let others see it, or not. -> self"""
+        self._put(is_public=public)
+        return self
+
+    def reorder(self, files: Iterable[MinusFile | str]) -> MinusFolder:
+        """Set the order of the files, given as objects or ids; the others follow. -> self"""
+        self._put(item_ordering=[file if isinstance(file, str) else file.id for file in files])
+        return self
+
+    def star(self) -> None:
+        """Put the folder among one's favourites."""
+        self._api.request("activeuser/favorited", {"id": self.id})
+
+    def unstar(self) -> None:
+        """Take it from one's favourites."""
+        self._api.request(f"activeuser/favorited/{quote(self.id, safe='')}", method="DELETE")
+
+
+class MinusFile(_Identified):
+    """A file. `sha256` is empty where the service does not tell it."""
+
+    _kind = "files"
+    _letter = "l"
+    _wire: ClassVar = _fields(
+        text="id name title caption mimetype folder url url_rawfile url_thumbnail"
+        " url_thumbnail_medium sha256",
+        number="width height filesize uploaded_ago",
+        date="uploaded",
+        same="url_preview",
+    )
+    title: str
+    caption: str
+    mimetype: str
+    width: int
+    height: int
+    filesize: int
+    uploaded: datetime | None
+    url_rawfile: str
+    url_thumbnail: str
+    sha256: str
+
+    def file(self) -> MinusStream:
+        """The bytes as a stream, which closes itself in a `with` block."""
+        return MinusStream(self._api.open(self.url_rawfile), self.filesize)
+
+    def data(self) -> bytes:
+        """All the bytes."""
+        with self.file() as stream:
+            return stream.read()
+
+    def save(
+        self, path: str | os.PathLike[str], progress: Progress | None = None, replace: bool = True
+    ) -> Path:
+        """Write the bytes to a local file, whole or not at all. -> its path
+
+        Length and SHA-256 are compared with the service's before the file gets its name.
+        Raises MinusIntegrityError when they differ, FileExistsError when something has the
+        name already and `replace` is false.
+        """
+        target = Path(path)
+        with self.file() as stream, whole_file(target, replace=replace) as out:
+            digest = hashlib.sha256()
+            done = 0
+            while block := stream.read(BLOCK):
+                digest.update(block)
+                out.write(block)
+                done += len(block)
+                if progress:
+                    progress(done, stream.length)
+            if self.sha256 and digest.hexdigest() != self.sha256.lower():
+                path_ = urlsplit(self.url_rawfile).path
+                raise MinusIntegrityError("the SHA-256 differs", None, "GET", path_)
+        return target
+
+    def change(
+        self, caption: str | None = None, title: str | None = None, name: str | None = None
+    ) -> MinusFile:
+        """Change its texts; what is not given stays. -> self"""
+        self._put(caption=caption, title=title, name=None if name is None else _wire_name(name))
+        return self
+
+    def rename(self, name: str) -> MinusFile:
+        """Rename on the service, then here. -> self"""
+        return self.change(name=name)
+
+
+class MinusStream(io.RawIOBase):
+    """The bytes of a file as they arrive.
+
+    length   in bytes, None where the service does not tell it
+
+    Reading raises MinusIntegrityError when fewer or more bytes come than that.
+    """
+
+    def __init__(self, response: requests.Response, expected: int) -> None:
+        super().__init__()
+        declared = response.headers.get("Content-Length", "")
+        self.length = int(declared) if declared.isdigit() else (expected or None)
+        self._response = response
+        self._done = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read up to `size` bytes, all that follow for -1; b"" at the end."""
+        if size is None or size < 0:
+            return b"".join(iter(lambda: self.read(BLOCK), b""))
+        path = urlsplit(self._response.url).path
+        try:
+            block: bytes = self._response.raw.read(size)
+        except Exception as error:  # noqa: BLE001  urllib3's and http.client's, of many roots
+            why = f"the file broke off: {_reason(error)}"
+            raise MinusTemporaryError(why, None, "GET", path) from None
+        self._done += len(block)
+        over = self.length is not None and self._done > self.length
+        if over or (not block and size and self.length not in (None, self._done)):
+            why = f"{self._done} bytes came instead of {self.length}"
+            raise MinusIntegrityError(why, None, "GET", path)
+        return block
+
+    def readinto(self, buffer: Any) -> int:
+        block = self.read(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+    def close(self) -> None:
+        self._response.close()
+        super().close()
+
+
+def _wire_name(name: str) -> str:
+    """A file's name as it goes to the service, which decodes a name that is all escapes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the name {name!r} is no Unicode text") from None
+    escapes = re.fullmatch(r"(?:[A-Za-z0-9_.~!*'()-]|%[0-9A-Fa-f]{2})+", name)
+    return quote(name, safe="") if "%" in name and escapes else name
+
+
+class _Form:
+    """A multipart form with one file, made while it is sent."""
+
+    def __init__(
+        self,
+        filename: str,
+        source: IO[bytes],
+        caption: str | None,
+        mimetype: str | None,
+        progress: Progress | None,
+    ) -> None:
+        boundary = secrets.token_hex(16)
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        self._source = source
+        self._start, self._size = _measure(source)
+        self._progress = progress
+        name = _wire_name(filename)
+        part = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+        kind = re.sub(r"[^\x21-\x7e]", "", mimetype or "") or "application/octet-stream"
+        texts = {"filename": name, "caption": caption or ""}
+        head = "".join(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+            for key, value in texts.items()
+        )
+        head += (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{part}"\r\n'
+            f"Content-Type: {kind}\r\n\r\n"
+        )
+        self._head, self._tail = head.encode(), f"\r\n--{boundary}--\r\n".encode()
+        if self._size is not None:
+            # requests takes it as the body's length; without it the body goes out in chunks
+            self.len = len(self._head) + self._size + len(self._tail)
+
+    def rewind(self) -> bool:
+        """Go back to the beginning. -> False when the source cannot"""
+        if self._start is None:
+            return False
+        self._source.seek(self._start)
+        return True
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._head
+        done = 0
+        while self._size is None or done < self._size:
+            want = PUT_BLOCK if self._size is None else min(PUT_BLOCK, self._size - done)
+            block = self._source.read(want)
+            if not block:
+                break
+            yield block
+            done += len(block)
+            if self._progress:
+                self._progress(done, self._size)
+        if self._size is not None and done < self._size:
+            raise OSError("the file became shorter while it was sent")
+        yield self._tail
+
+
+def _measure(source: IO[bytes]) -> tuple[int | None, int | None]:
+    """Where a stream stands, and the bytes that follow; None for what it cannot tell."""
+    try:
+        if not isinstance(source, io.BytesIO) and not stat.S_ISREG(
+            os.fstat(source.fileno()).st_mode
+        ):
+            return None, None  # a pipe, or a device that has no end
+        start = source.tell()
+        end = source.seek(0, os.SEEK_END)
+        source.seek(start)
+    except (OSError, AttributeError, ValueError):
+        return None, None
+    return start, max(0, end - start)
+
+
+# --- local files ---
+
+_UNSHOWABLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # Unicode's controls, formats, surrogates
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?")
+_MAX_NAME = 255  # bytes of a local name
+_ON_WINDOWS = os.name == "nt"
+
+
+def printable(text: str) -> str:
+    """Show control characters as escapes: no name may drive the terminal."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in _UNSHOWABLE else c
+        for c in text
+    )
+
+
+def safe_name(name: str) -> str:
+    """Make a local file's name of a service's: one component, that stays in its folder.
+
+    What could lead elsewhere is percent-encoded: slashes of both kinds, control characters,
+    `.` and `..`, on Windows also what Windows keeps for itself.
+    """
+    unsafe = (
+        r"[\x00-\x1f\x7f/\\\ud800-\udfff]"
+        if not _ON_WINDOWS
+        else r'[\x00-\x1f\x7f/\\\ud800-\udfff<>:"|?*]'
+    )
+    safe = re.sub(unsafe, lambda found: quote(found[0], safe="", errors="replace"), name)
+    if safe in ("", ".", "..") or (_ON_WINDOWS and (safe[-1] in ". " or _RESERVED.fullmatch(safe))):
+        safe = "".join(f"%{byte:02X}" for byte in safe.encode()) or "_"
+    return _shortened(safe)
+
+
+def _shortened(name: str, more: str = "") -> str:
+    """The name with `more` before its ending, cut to what a file system takes."""
+    ending = Path(name).suffix if len(Path(name).suffix.encode()) < 32 else ""
+    stem = name[: len(name) - len(ending)]
+    room = _MAX_NAME - len((more + ending).encode())
+    return stem.encode()[:room].decode(errors="ignore") + more + ending
+
+
+def _numbered(name: str, taken: Callable[[str], bool]) -> str:
+    """The name itself, else the first of `a (2).txt`, `a (3).txt`, ... that is not taken."""
+    number, candidate = 1, name
+    while taken(candidate):
+        number += 1
+        candidate = _shortened(name, f" ({number})")
+    return candidate
+
+
+def _folded(name: str) -> str:
+    """Names that are one file on some file systems: without case, composed."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+@contextlib.contextmanager
+def whole_file(target: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
+    """Write a file whole or not at all: under another name beside it, renamed at the end.
+
+    Raises FileExistsError when `replace` is false and something has the name by then.
+    """
+    part = target.with_name(f".minus-{secrets.token_hex(8)}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(part, flags, 0o666)
+    try:
+        with os.fdopen(handle, "wb", buffering=0) as out:
+            yield cast("IO[bytes]", out)
+        if replace:
+            part.replace(target)
+        else:
+            _claim(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _claim(part: Path, target: Path) -> None:
+    """Rename, but never over another file."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if os.path.lexists(target):
+            raise FileExistsError(f"{target} exists") from None
+        part.rename(target)
+
+
+def _private_file(path: Path, data: bytes) -> None:
+    """Replace a file that only its owner may read, in a folder that only its owner may enter."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _read_json(path: Path) -> JSON:
+    """What a file of ours says; {} where there is none, or none that can be read."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _xdg(variable: str, *fallback: str) -> Path:
+    """A base folder of the user's, $XDG_... or its default."""
+    named = os.environ.get(variable)
+    return Path(named) if named else Path.home().joinpath(*fallback)
+
+
+def state_folder() -> Path:
+    """Where tokens and the shell's history are kept."""
+    return _xdg("XDG_STATE_HOME", ".local", "state") / "minus"
+
+
+def data_folder() -> Path:
+    """Where the embedded service keeps its files: $MINUS_DATA or below $XDG_DATA_HOME."""
+    named = os.environ.get("MINUS_DATA")
+    return Path(named) if named else _xdg("XDG_DATA_HOME", ".local", "share") / "minus"
+
+
+# --- which service, which account ---
+
+_SETTINGS = ("url", "username", "password", "api_key", "api_secret")
+
+
+def config_file() -> Path:
+    """$MINUS_CONFIG, else ~/.minus.conf where there is one, else below $XDG_CONFIG_HOME."""
+    if named := os.environ.get("MINUS_CONFIG"):
+        return Path(named).expanduser()
+    old = Path.home() / ".minus.conf"
+    return old if old.exists() else _xdg("XDG_CONFIG_HOME", ".config") / "minus" / "minus.conf"
+
+
+def read_config(path: str | os.PathLike[str] | None = None) -> dict[str, str]:
+    """The settings of the [api] section of a config file, {} where there is no file.
+
+    Raises MinusConfigError where a named file is missing, is no config file, or holds a
+    password that others can read.
+    """
+    named = path is not None or "MINUS_CONFIG" in os.environ
+    place = config_file() if path is None else Path(path).expanduser()
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        text = place.read_text(encoding="utf-8")
+        parser.read_string(text, str(place))
+    except FileNotFoundError:
+        if named:
+            raise MinusConfigError(f"there is no config file {place}") from None
+        return {}
+    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+        why = str(error).splitlines()[0]
+        raise MinusConfigError(f"{place} is no config file: {why}") from None
+    section = parser["api"] if parser.has_section("api") else {}
+    found = {name: section[name] for name in _SETTINGS if section.get(name)}
+    if "password" in found and not _ON_WINDOWS and place.stat().st_mode & 0o077:
+        raise MinusConfigError(f"others can read the password in {place}: chmod 600 {place}")
+    return found
+
+
+class _TokenFile:
+    """The tokens of one account at one service, kept between commands; never a password.
+
+    A slow salted hash of the password stands with them, so that another password, right or
+    wrong, is asked of the service and not answered from here.
+    """
+
+    def __init__(self, url: str, api_key: str, username: str) -> None:
+        key = hashlib.sha256("\n".join((url, api_key, username.lower())).encode()).hexdigest()
+        self._path = state_folder() / "tokens" / f"{key[:32]}.json"
+        self._extra: JSON = {}
+
+    def load(self) -> JSON:
+        return _read_json(self._path)
+
+    def save(self, state: JSON) -> None:
+        kept = {name: value for name, value in self.load().items() if name in ("salt", "check")}
+        _private_file(self._path, json.dumps({**kept, **state, **self._extra}).encode())
+
+    def fits(self, password: str | None) -> bool:
+        """Tell whether the kept tokens were given for this password; any, when none is given."""
+        kept = self.load()
+        if not kept.get("refresh_token"):
+            return False
+        return password is None or kept.get("check") == _slow_hash(password, str(kept.get("salt")))
+
+    def remember(self, password: str) -> None:
+        """Have the next `save` note which password the tokens were given for."""
+        salt = secrets.token_hex(16)
+        self._extra = {"salt": salt, "check": _slow_hash(password, salt)}
+
+
+def _slow_hash(password: str, salt: str) -> str:
+    data = password.encode("utf-8", "surrogatepass")
+    return hashlib.scrypt(data, salt=salt.encode(), n=1 << 14, r=8, p=1).hex()
+
+
+@dataclass
+class _Settings:
+    """Where to and who, from flags, environment and config file, in this order."""
+
+    url: str | None
+    username: str | None
+    password: str | None
+    api_key: str | None
+    api_secret: str | None
+    data: Path | None
+
+
+def _settings(
+    config: str | os.PathLike[str] | None, data: str | None, **flags: str | None
+) -> _Settings:
+    """Resolve the settings; `data` set, or no url anywhere: the embedded service.
+
+    Raises MinusConfigError where they contradict each other or a pair is half set.
+    """
+    file = read_config(config)
+    found = {
+        name: flags.get(name) or os.environ.get(f"MINUS_{name.upper()}") or file.get(name)
+        for name in _SETTINGS
+    }
+    if data and flags.get("url"):
+        raise MinusConfigError("a service's address and a data folder exclude each other")
+    if data or not found["url"]:
+        # keys and passwords for a service that nobody named are not this one's
+        username = flags.get("username") or os.environ.get("MINUS_USERNAME")
+        return _Settings(None, username, None, None, None, Path(data) if data else data_folder())
+    if bool(found["api_key"]) != bool(found["api_secret"]):
+        raise MinusConfigError("api_key and api_secret go together: one of them is missing")
+    if not found["api_key"]:
+        raise MinusConfigError(f"{found['url']} needs an api_key and api_secret in the config file")
+    return _Settings(**found, data=None)
+
+
+def connect(
+    url: str | None = None,
+    username: str | None = None,
+    password: str | None = None,
+    api_key: str | None = None,
+    api_secret: str | None = None,
+    config: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    debug: bool = False,
+    force_https: bool = True,
+    ask: Callable[[str], str] | None = None,
+) -> MinusConnection:
+    """Sign in where the arguments, the environment and the config file say.
+
+    Without a service in any of them: the embedded one, started when needed, its files in
+    `data`. `ask(prompt)` is called for a password that is given nowhere. Tokens are kept in
+    the state folder, so that the next call signs in without a request.
+
+    Raises MinusConfigError, MinusAuthError, MinusTemporaryError.
+    """
+    found = _settings(
+        config,
+        None if data is None else os.fspath(data),
+        url=url,
+        username=username,
+        password=password,
+        api_key=api_key,
+        api_secret=api_secret,
+    )
+    if found.data is not None:
+        return _connect_embedded(found.data, found.username, debug)
+    key, secret = found.api_key or "", found.api_secret or ""
+    api = MinusConnection(key, secret, debug, force_https, found.url)
+    if not found.username:
+        raise MinusConfigError(
+            "no username: say --username, MINUS_USERNAME or `username:` in the file"
+        )
+    name = found.username
+    tokens = api._tokens = _TokenFile(api.url, key, name)
+
+    def sign_in(known: str | None = found.password) -> None:
+        given = known if known is not None or ask is None else ask("Password: ")
+        if given is None:
+            raise MinusConfigError("no password: set MINUS_PASSWORD or use a terminal")
+        tokens.remember(given)
+        api.authenticate(name, given)
+
+    api._sign_in = sign_in
+    if tokens.fits(found.password):
+        api._adopt(tokens.load())
+    else:
+        sign_in()
+    return api
+
+
+def _connect_embedded(data: Path, username: str | None, debug: bool) -> MinusConnection:
+    """Sign in to the service of a data folder as the folder's owner, without a password."""
+    known = _embedded(data.expanduser().absolute())
+    if username and username.lower() != known["username"].lower():
+        why = f"the service on this machine has one account, {known['username']}, not {username}"
+        raise MinusAuthError(why, 401)
+    api = MinusConnection(known["api_key"], known["api_secret"], debug, url=known["url"])
+    tokens = api._tokens = _TokenFile(api.url, api.api_key, known["username"])
+    api._sign_in = api.authenticate_owner
+    if tokens.fits(None):
+        api._adopt(tokens.load())
+    else:
+        api.authenticate_owner()
+    return api
+
+
+def _embedded(data: Path) -> JSON:
+    """Find the running service of a data folder, or start one. -> what its file says of it
+
+    Raises MinusConfigError when none can be started.
+    """
+    patience = time.monotonic() + START_SECONDS
+    child: subprocess.Popen[bytes] | None = None
+    while time.monotonic() < patience:
+        served = _is_served(data)
+        known = _read_json(data / "service.json") if served else {}
+        if known.get("embedded") and not _is_older(known.get("version")):
+            return known
+        if known and not known.get("embedded"):
+            where = f"--url {known.get('url')} names it"
+            raise MinusConfigError(f"{data} is served by minus-server, with accounts: {where}")
+        if known:
+            _server_command(data, "stop").wait()
+        elif child is not None and child.poll():
+            raise MinusConfigError(f"the embedded service did not start: {_last_line(data)}")
+        elif not served and (child is None or child.poll() is not None):
+            options = ("--embedded", "--port", "0", "--idle-exit", str(IDLE_SECONDS))
+            child = _server_command(data, "serve", *options)
+        time.sleep(0.01)
+    raise MinusConfigError(f"the embedded service did not start; see {data / 'service.log'}")
+
+
+def _is_served(data: Path) -> bool:
+    """Tell whether a living process has the folder: the lock ends with the process."""
+    try:
+        import fcntl
+    except ImportError:
+        raise MinusConfigError("there is no embedded service on this system: use --url") from None
+    try:
+        with (data / "service.lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _is_older(version: object) -> bool:
+    def numbers(text: str) -> list[int]:
+        return [int(part) for part in re.findall(r"\d+", text)]
+
+    return numbers(str(version)) < numbers(__version__)
+
+
+def _server_command(data: Path, *command: str) -> subprocess.Popen[bytes]:
+    """Start `minus-server` on its own: no pipe and no terminal of ours, its log in the folder."""
+    needed = ("minus_server", "granian", "starlette", "sqlalchemy")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MinusConfigError(
+            f"no service is named, and the embedded one is not installed ({missing[0]} is"
+            " missing): pip install '.[server]' in minus's folder, or name a service with --url"
+        )
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = data / "service.log"
+    anew = log.exists() and log.stat().st_size > MAX_LOG
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if anew else 0)
+    handle = os.open(log, flags, 0o600)
+    spec = importlib.util.find_spec("minus_server")
+    home = Path(spec.origin).parent.parent if spec and spec.origin else None
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "minus_server", *command, "--data", str(data)],
+            cwd=home,  # not ours: what lies about there must not be imported
+            stdin=subprocess.DEVNULL,
+            stdout=handle,
+            stderr=handle,
+            start_new_session=True,
+        )
+    finally:
+        os.close(handle)
+
+
+def _last_line(data: Path) -> str:
+    lines = (data / "service.log").read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "its log is empty"
+
+
+# --- shell ---
+
+
+class _Failure(Exception):
+    """A command did not do what was asked; `status` is its part in the exit status."""
+
+    def __init__(self, why: str, status: int = EXIT_ERROR) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+class _Done(Exception):
+    """Leave the shell."""
+
+
+def _exit_status(error: BaseException) -> int:
+    """The exit status that a failure has by itself."""
+    if isinstance(error, _Failure):
+        return error.status
+    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+        return EXIT_FATAL
+    kinds: dict[type[BaseException], int] = {
+        MinusConfigError: EXIT_USAGE,
+        MinusNotFound: EXIT_NO_FILE,
+        MinusTemporaryError: EXIT_TEMPORARY,
+        MinusAuthError: EXIT_AUTH,
+        MinusQuotaError: EXIT_FATAL,
+        MinusIntegrityError: EXIT_INTEGRITY,
+        FileExistsError: EXIT_CONFLICT,
+        FileNotFoundError: EXIT_NO_FILE,
+    }
+    return next((code for kind, code in kinds.items() if isinstance(error, kind)), EXIT_ERROR)
+
+
+def _words_of(error: BaseException) -> str:
+    """A failure in words; those of the operating system without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
+    return str(error) or type(error).__name__
+
+
+def _overall(statuses: Sequence[int]) -> int:
+    """One exit status for many results: the failures' own where they agree, else partial."""
+    failed = sorted({status for status in statuses if status})
+    if not failed:
+        return 0
+    if failed == [EXIT_CONFLICT] or (len(failed) == 1 and 0 not in statuses):
+        return failed[0]
+    return EXIT_PARTIAL
+
+
+@dataclass
+class _Word:
+    """A word that was typed: `text` as meant, `pattern` with what was escaped made literal."""
+
+    text: str
+    pattern: str
+
+
+def _split(line: str) -> list[_Word]:
+    """Split a command line: quotes, backslashes, and from an unquoted ` |` on all is one word."""
+    words: list[_Word] = []
+    word: _Word | None = None
+    quoted = ""
+    at = 0
+    while at < len(line):
+        char = line[at]
+        at += 1
+        if not quoted and char.isspace():
+            word = None
+            continue
+        if word is None:
+            if char == "|":
+                rest = line[at - 1 :].strip()
+                return [*words, _Word(rest, glob.escape(rest))]
+            word = _Word("", "")
+            words.append(word)
+        literal = False
+        if char == quoted:
+            quoted = ""
+            continue
+        if not quoted and char in "\"'":
+            quoted = char
+            continue
+        if char == "\\" and quoted != "'" and at < len(line) and not _ON_WINDOWS:
+            char, literal = line[at], True
+            at += 1
+        word.text += char
+        word.pattern += glob.escape(char) if literal or quoted == "'" else char
+    if quoted:
+        raise _Failure(f"a {quoted} is not closed", EXIT_USAGE)
+    return words
+
+
+class MinusCLI(cmd.Cmd):
+    """The shell: each command parses its words, makes one call of the library, and says so."""
+
+    doc_header = "Commands (help COMMAND tells more):"
+
+    def __init__(
+        self,
+        user: MinusUser,
+        stdin: IO[str] | None = None,
+        stdout: IO[str] | None = None,
+        stderr: IO[str] | None = None,
+        on_conflict: str | None = None,
+        quiet: bool = False,
+    ) -> None:
+        super().__init__(stdin=stdin or sys.stdin, stdout=stdout or sys.stdout)
+        self.stderr = stderr or sys.stderr
+        self.user = user
+        self.folder: MinusFolder | None = None
+        self.on_conflict = on_conflict
+        self.quiet = quiet
+        self.statuses: list[int] = []
+        self._api = user._api
+        self._previous: MinusFolder | None = None
+        self._local_before = Path.cwd()
+        self._cached: list[str] | None = None
+        self._for_all: str | None = None
+        self._interrupts = 0
+        self.interactive = self.stdin.isatty()
+        self.use_rawinput = self.interactive
+        self.prompt = self._prompt()
+
+    # what is said, and what came of it
+
+    def _say(self, text: str) -> None:
+        print(printable(text), file=self.stdout, flush=True)
+
+    def _warn(self, text: str) -> None:
+        self.stdout.flush()
+        print(printable(text), file=self.stderr, flush=True)
+
+    def _ok(self, verb: str, name: str, size: int | None = None, *, aside: bool = False) -> None:
+        self.statuses.append(0)
+        told = "" if size is None else f" ({size} bytes)"
+        (self._warn if aside else self._say)(f'--> {verb} "{name}" OK{told}')
+
+    def _failed(
+        self, verb: str, name: str, error: BaseException, status: int | None = None
+    ) -> None:
+        self.statuses.append(_exit_status(error) if status is None else status)
+        self._warn(f'--> {verb} "{name}" FAILED ({_words_of(error)})')
+
+    @contextlib.contextmanager
+    def _reported(self, verb: str, name: str) -> Iterator[None]:
+        """Turn a failure into its line; the next file goes on."""
+        try:
+            yield
+        except (MinusAPIError, OSError, ValueError, _Failure) as error:
+            self._failed(verb, name, error)
+
+    @contextlib.contextmanager
+    def _progress(self, name: str) -> Iterator[Progress | None]:
+        """A bar on a terminal, where tqdm is installed; else nothing."""
+        bar: Any = None
+        if not self.quiet and self.stderr.isatty():
+            with contextlib.suppress(ImportError):
+                from tqdm import tqdm
+
+                options = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "leave": False}
+                bar = tqdm(desc=printable(name)[:30], file=self.stderr, delay=0.5, **options)
+        if bar is None:
+            yield None
+            return
+
+        def show(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        with bar:
+            yield show
+
+    def _prompt(self) -> str:
+        if not self.interactive:
+            return ""
+        where = self.folder.name if self.folder else ""
+        return printable(f"(Minus:{self.user.username or self.user.slug}) [/{where}] : ")
+
+    # the loop
+
+    def run(self) -> int:
+        """Take commands until the end. -> exit status, that of piped commands when one failed"""
+        with self._history():
+            while True:
+                try:
+                    self.cmdloop()
+                    break
+                except KeyboardInterrupt:
+                    print(file=self.stdout)
+                    self._interrupts += 1
+                    if self._interrupts > 1:
+                        return 130
+                except _Done:
+                    break
+        return 0 if self.interactive else _overall(self.statuses)
+
+    @contextlib.contextmanager
+    def _history(self) -> Iterator[None]:
+        """Keep what was typed from one session to the next, for its owner's eyes."""
+        try:
+            import readline
+        except ImportError:
+            yield
+            return
+        if not self.interactive:
+            yield
+            return
+        place = state_folder() / "history"
+        with contextlib.suppress(OSError):
+            readline.read_history_file(place)
+        readline.set_history_length(1000)
+        readline.set_completer_delims(" \t\n")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                _private_file(place, b"")
+                readline.write_history_file(place)
+                place.chmod(0o600)
+
+    def onecmd(self, line: str) -> bool:
+        """Run one command; the only place where exceptions become words."""
+        self._interrupts, self._cached, self._for_all = 0, None, None
+        try:
+            return bool(super().onecmd(line))
+        except (MinusAPIError, MinusConfigError, OSError, ValueError, _Failure) as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            self.statuses.append(_exit_status(error))
+            self._warn(f"minus: {_words_of(error)}")
+        except KeyboardInterrupt:
+            if not self.interactive:
+                raise
+            self._warn("interrupted")
+        return False
+
+    def postcmd(self, stop: bool, line: str) -> bool:
+        self.prompt = self._prompt()
+        return stop
+
+    def emptyline(self) -> bool:
+        return False
+
+    def default(self, line: str) -> None:
+        name = line.partition(" ")[0]
+        raise _Failure(f"no such command: {name} (help lists them)", EXIT_USAGE)
+
+    # what commands are made of
+
+    def _words(self, line: str, least: int, most: int | None, usage: str) -> list[_Word]:
+        words = _split(line)
+        if len(words) < least or (most is not None and len(words) > most):
+            raise _Failure(f"usage: {usage}", EXIT_USAGE)
+        return words
+
+    def _inside(self) -> MinusFolder:
+        if self.folder is None:
+            raise _Failure("this needs a folder: cd FOLDER first", EXIT_USAGE)
+        return self.folder
+
+    def find_folder(self, name: str) -> MinusFolder:
+        """The folder that a word names: its name, or @ID."""
+        if name.startswith("@") and (found := self._by_id(self._api.folder, name[1:])):
+            return found
+        if found := self.user.find(name):
+            return found
+        raise _Failure(f"no such folder: {name}", EXIT_NO_FOLDER)
+
+    def _find_file(self, name: str) -> MinusFile:
+        folder = self._inside()
+        if name.startswith("@") and (found := self._by_id(self._api.file, name[1:])):
+            return found
+        if found := folder.find(name):
+            return found
+        raise _Failure(f"no such file: {name}", EXIT_NO_FILE)
+
+    @staticmethod
+    def _by_id(fetch: Callable[[str], T], id_: str) -> T | None:
+        """What has the id, None where nothing has: a name may begin with @ too."""
+        with contextlib.suppress(MinusNotFound):
+            return fetch(id_) if id_ else None
+        return None
+
+    def match(self, folder: MinusFolder, patterns: Sequence[str]) -> Iterator[MinusFile]:
+        """The files of a folder that any of the patterns matches, each once, in order."""
+        left = dict.fromkeys(patterns)
+        ids = {pattern[1:] for pattern in patterns if pattern.startswith("@")}
+        for file in folder.files():
+            hits = [p for p in patterns if fnmatch.fnmatchcase(file.name, p)]
+            if file.id in ids:
+                hits.append(f"@{file.id}")
+            for hit in hits:
+                left.pop(hit, None)
+            if hits:
+                yield file
+        for pattern in left:
+            self.statuses.append(EXIT_NO_FILE)
+            self._warn(f"minus: no file matches {pattern}")
+
+    def _matched(self, line: str, usage: str) -> list[MinusFile]:
+        patterns = [word.pattern for word in self._words(line, 1, None, usage)]
+        return list(self.match(self._inside(), patterns))
+
+    # getting
+
+    def get_files(self, files: Iterable[MinusFile], verb: str) -> None:
+        """Save files under their own names here; those of one name all arrive."""
+        taken: set[str] = set()
+        for file in files:
+            name = _numbered(safe_name(file.name), lambda name: _folded(name) in taken)
+            taken.add(_folded(name))
+            with self._reported(verb, file.name):
+                self._get_file(file, Path(name), verb)
+
+    def _get_file(self, file: MinusFile, target: Path, verb: str) -> None:
+        """Save one file, unless it is there already."""
+        choice = "new"
+        if os.path.lexists(target):
+            if _is_same(file, target):
+                self._ok(verb, file.name, file.filesize)
+                return
+            choice = self._decide(f"{target} exists here with other bytes")
+            if choice == "skip":
+                raise _Failure(f"{target} exists here with other bytes", EXIT_CONFLICT)
+            if choice == "rename":
+                name = _numbered(target.name, lambda name: os.path.lexists(target.with_name(name)))
+                target = target.with_name(name)
+        with self._progress(file.name) as progress:
+            file.save(target, progress, replace=choice == "overwrite")
+        self._ok(verb, file.name, file.filesize)
+
+    def _decide(self, what: str) -> str:
+        """Settle a clash: as the option says, as the user says, else skip."""
+        choice = self._for_all or self.on_conflict or "ask"
+        if choice != "ask":
+            return choice
+        if not (self.stdin.isatty() and self.stderr.isatty()):
+            return "skip"
+        letters = {"o": "overwrite", "s": "skip", "r": "rename"}
+        question = f"{what}: (o)verwrite, (s)kip, (r)ename; capital letter: for all? "
+        while True:
+            print(printable(question), end="", file=self.stderr, flush=True)
+            answer = self.stdin.readline()
+            letter = answer.strip()[:1]
+            if not answer:
+                return "skip"
+            if letter.lower() in letters:
+                chosen = letters[letter.lower()]
+                self._for_all = chosen if letter.isupper() else None
+                return chosen
+
+    def _get_to_stdout(self, file: MinusFile) -> None:
+        self.stdout.flush()
+        with file.file() as stream:
+            raw = getattr(self.stdout, "buffer", None)
+            if raw is None:
+                self.stdout.write(stream.read().decode(errors="replace"))
+            else:
+                shutil.copyfileobj(stream, raw, BLOCK)
+                raw.flush()
+
+    def _get_to_command(self, file: MinusFile, command: str) -> None:
+        """Hand a file to a command that the user typed; one that reads on no longer is done."""
+        self.stdout.flush()
+        with (
+            file.file() as stream,
+            subprocess.Popen(command, shell=True, stdin=subprocess.PIPE) as child,  # noqa: S602
+            contextlib.suppress(BrokenPipeError),
+        ):
+            if child.stdin:
+                shutil.copyfileobj(stream, child.stdin, BLOCK)
+                child.stdin.close()
+        if child.returncode:
+            raise _Failure(f"the command ended with status {child.returncode}")
+
+    # putting
+
+    def put_files(self, folder: MinusFolder, paths: Iterable[Path], verb: str) -> None:
+        """Store local files in a folder, under their own names."""
+        there: dict[str, list[MinusFile]] | None = None
+        if self.on_conflict:
+            there = {}
+            for file in folder.files():
+                there.setdefault(file.name, []).append(file)
+        for path in paths:
+            with self._reported(verb, path.name or str(path)):
+                self._put_file(folder, path, path.name, verb, there)
+
+    def _put_file(
+        self,
+        folder: MinusFolder,
+        path: Path,
+        name: str,
+        verb: str,
+        there: dict[str, list[MinusFile]] | None,
+    ) -> None:
+        """Store one file; `there` are the remote files by name, None where twins are welcome."""
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise _Failure("is a directory", EXIT_PARTIAL)
+        twins = (there or {}).get(name, [])
+        choice = "new"
+        if twins:
+            size, digest = path.stat().st_size, _sha256(path)
+            if any(twin.filesize == size and twin.sha256 == digest for twin in twins):
+                self._ok(verb, name, size)
+                return
+            choice = self._decide(f"{name} exists in the folder with other bytes")
+            if choice == "skip":
+                raise _Failure("exists in the folder with other bytes", EXIT_CONFLICT)
+            if choice == "rename":
+                name = _numbered(name, lambda candidate: candidate in (there or {}))
+        with self._progress(name) as progress:
+            made = folder.upload(path, name, progress=progress)
+        if choice == "overwrite":
+            for twin in twins:
+                twin.delete()
+            twins.clear()
+        if there is not None:
+            there.setdefault(name, []).append(made)
+        self._ok(verb, name, made.filesize)
+
+    def _put_stream(self, folder: MinusFolder, source: IO[bytes], name: str) -> None:
+        with self._progress(name) as progress:
+            made = folder.new(name, source, progress=progress)
+        self._ok("PUT", name, made.filesize)
+
+    # commands: folders
+
+    def do_cd(self, line: str) -> None:
+        """cd [FOLDER | .. | ../FOLDER | / | -]: change the remote folder."""
+        word = "".join(word.text for word in self._words(line, 0, 1, "cd [FOLDER]"))
+        target = word
+        while target.startswith(("../", "/")):
+            target = target.removeprefix("..").removeprefix("/")
+        before = self.folder
+        with self._reported("CWD", word or "/"):
+            if target in ("", "..", "."):
+                self.folder = self.folder if target == "." else None
+            else:
+                self.folder = self._previous if word == "-" else self.find_folder(target)
+            self._previous = before
+            self._ok("CWD", word or "/")
+
+    def do_pwd(self, line: str) -> None:
+        """pwd: show the remote folder."""
+        self._words(line, 0, 0, "pwd")
+        self._say(f"Folder: {self.folder.name if self.folder else '/'}")
+
+    def do_ls(self, line: str) -> None:
+        """ls [-1trS] [PATTERN..]: list folders, or the files of the folder.
+
+        -1 names alone, -t the newest first, -S the largest first, -r the other way round.
+        """
+        flags: set[str] = set()
+        patterns: list[str] = []
+        for word in _split(line):
+            if word.text.startswith("-") and len(word.text) > 1 and not patterns:
+                flags |= set(word.text[1:])
+            else:
+                patterns.append(word.pattern)
+        if unknown := flags - set("1trSlah"):
+            raise _Failure(f"ls knows no -{min(unknown)}", EXIT_USAGE)
+        if self.folder is None:
+            self._list_folders(flags, patterns)
+        else:
+            files = self.match(self.folder, patterns) if patterns else self.folder.files()
+            self._list_files(flags, files)
+
+    do_dir = do_ls
+
+    def _list_folders(self, flags: set[str], patterns: list[str]) -> None:
+        found: Iterable[MinusFolder] = self.user.folders()
+        if patterns:
+            found = [f for f in found if any(fnmatch.fnmatchcase(f.name, p) for p in patterns)]
+            if not found:
+                raise _Failure("no folder matches", EXIT_NO_FOLDER)
+        found = _sorted(found, flags, lambda f: f.file_count, lambda f: f.updated)
+        if "1" not in flags:
+            self._say(f"{'Folder':<30}{'Updated':<21}Files  Creator  Visibility\n".rstrip())
+            self._say("-" * 80)
+        for folder in found:
+            if "1" in flags:
+                self._say(folder.name)
+                continue
+            seen = "public" if folder.is_public else "private"
+            self._say(
+                f"{folder.name:<29} {_shown(folder.updated):<19}  {folder.file_count:>5}"
+                f"  {_last(folder.creator):<8} {seen}"
+            )
+
+    def _list_files(self, flags: set[str], files: Iterable[MinusFile]) -> None:
+        if "1" not in flags:
+            self._say(f"{'Name':<30}{'Uploaded':<21}    Size  Title")
+            self._say("-" * 80)
+        for file in _sorted(files, flags, lambda f: f.filesize, lambda f: f.uploaded):
+            if "1" in flags:
+                self._say(file.name)
+                continue
+            self._say(
+                f"{file.name:<29} {_shown(file.uploaded):<19}  {file.filesize:>8}"
+                f"  {file.title or '-'}"
+            )
+
+    def do_mkdir(self, line: str) -> None:
+        """mkdir NAME..: make private folders."""
+        self._make_folders(line, "MKDIR", public=False)
+
+    def do_mkpublic(self, line: str) -> None:
+        """mkpublic NAME..: make public folders."""
+        self._make_folders(line, "MKPUBLIC", public=True)
+
+    def _make_folders(self, line: str, verb: str, *, public: bool) -> None:
+        for word in self._words(line, 1, None, f"{verb.lower()} NAME.."):
+            with self._reported(verb, word.text):
+                self.user.new_folder(word.text, public)
+                self._ok(verb, word.text)
+
+    def do_rmdir(self, line: str) -> None:
+        """rmdir NAME..: delete folders with all their files."""
+        for word in self._words(line, 1, None, "rmdir NAME.."):
+            with self._reported("RMDIR", word.text):
+                folder = self.find_folder(word.text)
+                folder.delete()
+                if self.folder and self.folder.id == folder.id:
+                    self.folder = None
+                self._ok("RMDIR", word.text)
+
+    def do_public(self, line: str) -> None:
+        """public [FOLDER]: let others see a folder, this one unless named."""
+        self._publish(line, "PUBLIC", public=True)
+
+    def do_private(self, line: str) -> None:
+        """private [FOLDER]: show a folder to nobody else, this one unless named."""
+        self._publish(line, "PRIVATE", public=False)
+
+    def _publish(self, line: str, verb: str, *, public: bool) -> None:
+        words = self._words(line, 0, 1, f"{verb.lower()} [FOLDER]")
+        folder = self.find_folder(words[0].text) if words else self._inside()
+        folder.publish(public)
+        self._ok(verb, folder.name)
+
+    def do_order(self, line: str) -> None:
+        """order FILE..: put these files first, in this order."""
+        words = self._words(line, 1, None, "order FILE..")
+        folder = self._inside()
+        folder.reorder([self._find_file(word.text) for word in words])
+        self._ok("ORDER", folder.name)
+
+    # commands: files
+
+    def do_get(self, line: str) -> None:
+        """get FILE [LOCAL | - | |COMMAND]: save a file, show it, or pipe it into a command."""
+        words = self._words(line, 1, 2, "get FILE [LOCAL | - | |COMMAND]")
+        name = words[0].text
+        local = words[1].text if len(words) > 1 else None
+        with self._reported("GET", name):
+            file = self._find_file(name)
+            if local == "-":
+                self._get_to_stdout(file)
+                self._ok("GET", file.name, file.filesize, aside=True)
+            elif local is not None and local.startswith("|"):
+                self._get_to_command(file, local[1:])
+            else:
+                target = Path(local or safe_name(file.name)).expanduser()
+                target = target / safe_name(file.name) if target.is_dir() else target
+                self._get_file(file, target, "GET")
+
+    def do_mget(self, line: str) -> None:
+        """mget PATTERN..: save all files that match."""
+        self.get_files(self._matched(line, "mget PATTERN.."), "MGET")
+
+    def do_cat(self, line: str) -> None:
+        """cat PATTERN..: show files on standard output."""
+        for file in self._matched(line, "cat PATTERN.."):
+            self._get_to_stdout(file)
+
+    def do_put(self, line: str) -> None:
+        """put LOCAL [NAME]: store a file; `-` is standard input, `COMMAND|` a command's output."""
+        words = self._words(line, 1, 2, "put LOCAL [NAME]")
+        local, name = words[0].text, words[1].text if len(words) > 1 else ""
+        folder = self._inside()
+        piped = local == "-" or (local.endswith("|") and len(local) > 1)
+        if piped and not name:
+            raise _Failure("usage: put - NAME, or put COMMAND| NAME", EXIT_USAGE)
+        path = Path(local).expanduser()
+        with self._reported("PUT", name or path.name):
+            if local == "-":
+                self._put_stream(folder, getattr(self.stdin, "buffer", sys.stdin.buffer), name)
+            elif piped:
+                self._put_output(folder, local[:-1], name)
+            else:
+                there = {file.name: [file] for file in folder.files()} if self.on_conflict else None
+                self._put_file(folder, path, name or path.name, "PUT", there)
+
+    def _put_output(self, folder: MinusFolder, command: str, name: str) -> None:
+        """Store what a command that the user typed prints, once it is known to have succeeded."""
+        with subprocess.Popen(command, shell=True, stdout=subprocess.PIPE) as child:  # noqa: S602
+            made = folder.new(name, cast("IO[bytes]", child.stdout))
+        if child.returncode:
+            made.delete()
+            raise _Failure(f"the command ended with status {done.returncode}")
+        self._ok("PUT", name, made.filesize)
+
+    def do_mput(self, line: str) -> None:
+        """mput PATTERN..: store all local files that match."""
+        paths: list[Path] = []
+        for word in self._words(line, 1, None, "mput PATTERN.."):
+            found = sorted(glob.glob(os.path.expanduser(word.pattern)))
+            paths += [Path(name) for name in found]
+            if not found:
+                self.statuses.append(EXIT_NO_FILE)
+                self._warn(f"minus: no local file matches {word.text}")
+        self.put_files(self._inside(), paths, "MPUT")
+
+    def do_del(self, line: str) -> None:
+        """del PATTERN..: delete the files that match."""
+        for file in self._matched(line, "del PATTERN.."):
+            with self._reported("DEL", file.name):
+                file.delete()
+                self._ok("DEL", file.name)
+
+    do_rm = do_del
+    do_delete = do_del
+
+    def do_rename(self, line: str) -> None:
+        """rename OLD NEW: rename a file; outside of a folder, a folder."""
+        old, new = (word.text for word in self._words(line, 2, 2, "rename OLD NEW"))
+        with self._reported("RENAME", old):
+            found = self._find_file(old) if self.folder else self.find_folder(old)
+            found.rename(new)
+            self._ok("RENAME", old)
+
+    do_mv = do_rename
+
+    def do_caption(self, line: str) -> None:
+        """caption FILE TEXT: set a file's caption; "" for none."""
+        name, text = (word.text for word in self._words(line, 2, 2, "caption FILE TEXT"))
+        with self._reported("CAPTION", name):
+            self._find_file(name).change(caption=text)
+            self._ok("CAPTION", name)
+
+    def do_title(self, line: str) -> None:
+        """title FILE TEXT: set a file's title; "" for none."""
+        name, text = (word.text for word in self._words(line, 2, 2, "title FILE TEXT"))
+        with self._reported("TITLE", name):
+            self._find_file(name).change(title=text)
+            self._ok("TITLE", name)
+
+    def do_link(self, line: str) -> None:
+        """link [PATTERN..]: print short links, of the folder or of files."""
+        if not line.strip():
+            self._say(self._inside().link)
+        elif self.folder is None:
+            for word in _split(line):
+                self._say(self.find_folder(word.text).link)
+        else:
+            for file in self._matched(line, "link [PATTERN..]"):
+                self._say(file.link)
+
+    def do_stat(self, line: str) -> None:
+        """stat PATTERN..: show all that is known of files."""
+        for file in self._matched(line, "stat PATTERN.."):
+            rows = {
+                "Id": file.id,
+                "Name": file.name,
+                "Title": file.title,
+                "Caption": file.caption,
+                "Filesize": file.filesize,
+                "MIME Type": file.mimetype,
+                "Uploaded": _shown(file.uploaded),
+                "URL": file.url,
+                "URL (Raw)": file.url_rawfile,
+                "URL (Thumb)": file.url_thumbnail,
+            }
+            for label, value in rows.items():
+                self._say(f"{label + ':':<13}{value}")
+            self._say("")
+
+    # commands: the account, other people
+
+    def do_df(self, line: str) -> None:
+        """df: show the storage that is used, and the quota."""
+        self._words(line, 0, 0, "df")
+        user = self._api.activeuser()
+        share = 100 * user.storage_used / user.storage_quota if user.storage_quota else 0
+        self._say(f"Used: {user.storage_used} of {user.storage_quota} bytes ({share:.1f}%)")
+
+    def do_profile(self, line: str) -> None:
+        """profile [display_name | description | email TEXT]: show or change your profile."""
+        words = self._words(line, 0, 2, "profile [FIELD TEXT]")
+        fields = ("display_name", "description", "email")
+        if words:
+            if len(words) != 2 or words[0].text not in fields:
+                raise _Failure(f"usage: profile [{' | '.join(fields)} TEXT]", EXIT_USAGE)
+            self.user.change(**{words[0].text: words[1].text})
+            self._ok("PROFILE", words[0].text)
+            return
+        user = self._api.activeuser()
+        for name in ("username", *fields, "visits", "karma", "shared"):
+            value = getattr(user, name)
+            self._say(f"{name + ':':<14}{'' if value is None else value}")
+
+    def do_follow(self, line: str) -> None:
+        """follow USER..: follow other users."""
+        for word in self._words(line, 1, None, "follow USER.."):
+            with self._reported("FOLLOW", word.text):
+                self.user.follow(word.text)
+                self._ok("FOLLOW", word.text)
+
+    def do_unfollow(self, line: str) -> None:
+        """unfollow USER..: follow users no more."""
+        for word in self._words(line, 1, None, "unfollow USER.."):
+            with self._reported("UNFOLLOW", word.text):
+                self.user.unfollow(word.text)
+                self._ok("UNFOLLOW", word.text)
+
+    def do_followers(self, line: str) -> None:
+        """followers: list who follows you."""
+        self._words(line, 0, 0, "followers")
+        for user in self.user.followers():
+            self._say(user.slug)
+
+    def do_following(self, line: str) -> None:
+        """following: list whom you follow."""
+        self._words(line, 0, 0, "following")
+        for user in self.user.following():
+            self._say(user.slug)
+
+    def do_feed(self, line: str) -> None:
+        """feed: list the public folders of those whom you follow, with their links."""
+        self._words(line, 0, 0, "feed")
+        for folder in self.user.feed():
+            self._say(f"{_last(folder.creator):<15} {folder.name:<29} {folder.link}")
+
+    def do_messages(self, line: str) -> None:
+        """messages [USER]: show your messages, or the thread with one user."""
+        words = self._words(line, 0, 1, "messages [USER]")
+        for message in self.user.messages(words[0].text if words else None):
+            who = f"{_last(message.sender)} -> {_last(message.target)}"
+            self._say(f"{_shown(message.created)}  {who}: {message.body}")
+
+    def do_message(self, line: str) -> None:
+        """message USER TEXT: write to a user."""
+        who, text = (word.text for word in self._words(line, 2, 2, "message USER TEXT"))
+        with self._reported("MESSAGE", who):
+            self.user.send_message(who, text)
+            self._ok("MESSAGE", who)
+
+    # commands: this side
+
+    def do_lcd(self, line: str) -> None:
+        """lcd [PATH | -]: change the local directory, home unless named."""
+        words = self._words(line, 0, 1, "lcd [PATH]")
+        before = Path.cwd()
+        target = Path(words[0].text if words else "~").expanduser()
+        os.chdir(self._local_before if words and words[0].text == "-" else target)
+        self._local_before = before
+        self._say(f"Local Path: {Path.cwd()}")
+
+    def do_lpwd(self, line: str) -> None:
+        """lpwd: show the local directory."""
+        self._words(line, 0, 0, "lpwd")
+        self._say(f"Local Path: {Path.cwd()}")
+
+    def do_lls(self, line: str) -> None:
+        """lls [PATTERN..]: list local files."""
+        patterns = [os.path.expanduser(word.pattern) for word in _split(line)] or ["*"]
+        for name in sorted({name for pattern in patterns for name in glob.glob(pattern)}):
+            self._say(name + ("/" if Path(name).is_dir() else ""))
+
+    def do_shell(self, line: str) -> None:
+        """!COMMAND: run a command of the system's shell."""
+        command = line or os.environ.get("SHELL", "/bin/sh")
+        self.stdout.flush()
+        if status := subprocess.call(command, shell=True):  # noqa: S602  the user typed it
+            raise _Failure(f"the command ended with status {status}")
+
+    def do_quit(self, line: str) -> bool:
+        """quit: leave."""
+        self._words(line, 0, 0, "quit")
+        return True
+
+    do_bye = do_quit
+    do_exit = do_quit
+
+    def do_EOF(self, _line: str) -> bool:  # noqa: N802  the name that cmd gives the end of input
+        """Ctrl-D: leave."""
+        if self.interactive:
+            print(file=self.stdout)
+        return True
+
+    # completion
+
+    def completedefault(self, text: str, line: str, begin: int, end: int) -> list[str]:
+        """Complete the names that a command takes: remote, local, or folders."""
+        command, _, typed = line[:end].lstrip().partition(" ")
+        partial = typed.rpartition(" ")[2] if not typed.endswith("\\ ") else typed
+        while (head := typed[: len(typed) - len(partial)]).endswith("\\ "):
+            partial = head[:-1].rpartition(" ")[2] + typed[len(head) - 1 :]
+        stem = re.sub(r"\\(.)", r"\1", partial)
+        names = [name for name in self._candidates(command, stem) if name.startswith(stem)]
+        given = len(partial) - (end - begin)
+        return [re.sub(r"([\s\\\"'|*?\[])", r"\\\1", name)[given:] for name in names]
+
+    def _candidates(self, command: str, stem: str) -> list[str]:
+        if command in ("put", "mput", "lcd", "lls"):
+            found = glob.glob(glob.escape(os.path.expanduser(stem)) + "*")
+            return [name + ("/" if Path(name).is_dir() else "") for name in found]
+        if self._cached is None:
+            folders = self.folder is None or command in ("cd", "rmdir", "public", "private")
+            items: Iterable[MinusFolder | MinusFile]
+            items = self.user.folders() if folders else self._inside().files()
+            self._cached = [item.name for item in items]
+        return self._cached
+
+
+def _is_same(file: MinusFile, path: Path) -> bool:
+    """Tell whether a local file has the bytes of a remote one."""
+    if not path.is_file() or path.stat().st_size != file.filesize:
+        return False
+    if file.sha256:
+        return _sha256(path) == file.sha256.lower()
+    with file.file() as stream, path.open("rb") as local:
+        while block := stream.read(BLOCK):
+            if local.read(len(block)) != block:
+                return False
+    return True
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _shown(moment: datetime | None) -> str:
+    return "-" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _sorted(
+    items: Iterable[T],
+    flags: set[str],
+    size: Callable[[T], int],
+    moment: Callable[[T], datetime | None],
+) -> Iterable[T]:
+    """Order a listing as the flags of `ls` say; without them as it comes, page by page."""
+    if not flags & set("tSr"):
+        return items
+    found = list(items)
+    epoch = datetime.fromtimestamp(0, timezone.utc)
+    if "S" in flags:
+        found.sort(key=size, reverse=True)
+    elif "t" in flags:
+        found.sort(key=lambda item: moment(item) or epoch, reverse=True)
+    return found[::-1] if "r" in flags else found
+
+
+# --- command line ---
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="minus",
+        description="Share files from the terminal: a shell, or one of the actions below.",
+        allow_abbrev=False,
+    )
+    where = parser.add_argument_group("which service, which account")
+    where.add_argument("--url", help="the service (else MINUS_URL, the config file, this machine)")
+    where.add_argument("--data", metavar="DIR", help="the folder of this machine's own service")
+    where.add_argument("-u", "--user", "--username", dest="username", metavar="USER")
+    where.add_argument("--password", help="others can see it in the list of processes")
+    where.add_argument("--config", metavar="FILE", help="default: ~/.minus.conf")
+    where.add_argument("--force-https", action="store_true", help="accepted, as it always is so")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--put", nargs="+", metavar=("FOLDER", "FILE"), help="store files")
+    what.add_argument("--get", nargs="+", metavar=("FOLDER", "GLOB"), help="save files here")
+    what.add_argument("--list-folders", action="store_true", help="list the folders")
+    what.add_argument("--shell", action="store_true", help="a Python prompt: minus, user")
+    how = parser.add_argument_group("how")
+    how.add_argument("--public", action="store_true", help="with --put: others may see the folder")
+    how.add_argument(
+        "--on-conflict",
+        choices=("ask", "skip", "overwrite", "rename"),
+        help="what to do where a file of the name has other bytes",
+    )
+    how.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
+    how.add_argument("--debug", action="store_true", help="show the HTTP exchange")
+    how.add_argument("-V", "--version", action="version", version=f"minus {__version__}")
+    return parser
+
+
+def _ask_password(prompt: str) -> str:
+    if not sys.stdin.isatty():
+        raise MinusConfigError("no password: set MINUS_PASSWORD or use a terminal")
+    return getpass.getpass(prompt)
+
+
+def _run(options: argparse.Namespace, streams: Mapping[str, IO[str] | None]) -> int:
+    """Sign in and do what was asked. -> exit status"""
+    api = connect(
+        options.url,
+        options.username,
+        options.password,
+        config=options.config,
+        data=options.data,
+        debug=options.debug,
+        ask=_ask_password,
+    )
+    user = api.activeuser()
+    shell = MinusCLI(user, on_conflict=options.on_conflict, quiet=options.quiet, **streams)
+    if options.shell:
+        code.interact(f"minus {__version__}: {api!r}", local={"minus": api, "user": user})
+    elif options.list_folders:
+        for folder in user.folders():
+            public = " PUBLIC" if folder.is_public else ""
+            shell._say(f"{folder.name} ({folder.file_count} files){public}")
+    elif options.put:
+        return _put(shell, options.put[0], options.put[1:], public=options.public)
+    elif options.get:
+        folder = shell.find_folder(options.get[0])
+        globs = options.get[1:]
+        shell.get_files(shell.match(folder, globs) if globs else folder.files(), "GET")
+    else:
+        return shell.run()
+    return _overall(shell.statuses)
+
+
+def _put(shell: MinusCLI, name: str, files: Sequence[str], *, public: bool) -> int:
+    try:
+        folder = shell.find_folder(name)
+    except _Failure:
+        folder = shell.user.new_folder(name, public)
+    if public and not folder.is_public:
+        folder.publish()
+    shell.put_files(folder, [Path(file) for file in files], "PUT")
+    return _overall(shell.statuses)
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    stdin: IO[str] | None = None,
+    stdout: IO[str] | None = None,
+    stderr: IO[str] | None = None,
+) -> int:
+    """The command `minus`. -> exit status"""
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = _parser().parse_args(argv)
+    try:
+        return _run(options, {"stdin": stdin, "stdout": stdout, "stderr": stderr})
+    except (MinusAPIError, MinusConfigError, OSError, ValueError, _Failure) as error:
+        if isinstance(error, BrokenPipeError):
+            # what follows must not try to write to it again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        print(f"minus: {printable(_words_of(error))}", file=stderr or sys.stderr)
+        return _exit_status(error)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
