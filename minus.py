@@ -34,13 +34,14 @@ import cmd
 import code
 import configparser
 import contextlib
-import fnmatch
+import errno
 import getpass
 import glob
 import hashlib
 import importlib.util
 import io
 import json
+import operator
 import os
 import re
 import secrets
@@ -54,8 +55,9 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, Any, ClassVar, Generic, TypeVar, cast, overload
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, overload
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
 
 import requests
@@ -92,9 +94,6 @@ MAX_REDIRECTS = 5
 MAX_JSON = 32 << 20  # bytes of one answer of the API
 BLOCK = 1 << 20  # bytes read from the network at once
 PUT_BLOCK = 256 << 10  # bytes written to the network at once
-START_SECONDS = 45  # for the embedded service to start, and an older one to stop before it
-IDLE_SECONDS = 900  # without a request, then the embedded service ends
-MAX_LOG = 1 << 20  # bytes of the embedded service's log before it begins anew
 
 # Exit statuses of the command line; README.md has the table.
 EXIT_ERROR, EXIT_USAGE, EXIT_NO_FOLDER, EXIT_NO_FILE, EXIT_TEMPORARY = 1, 2, 3, 4, 5
@@ -223,6 +222,9 @@ def _service_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, f"{path}/", "", ""))
 
 
+_STATE = ("access_token", "refresh_token", "scope", "expires")
+
+
 class MinusConnection:
     """A connection to one service: signs in, sends requests, keeps the tokens fresh.
 
@@ -253,8 +255,8 @@ class MinusConnection:
         self.expires: float | None = None
         self._secret = api_secret
         self._user: MinusUser | None = None
-        self._tokens: _TokenFile | None = None  # set by `connect`
-        self._sign_in: Callable[[], None] | None = None  # likewise: when nothing else helps
+        self._tokens: _TokenFile | None = None
+        self._sign_in: Callable[[], None] | None = None  # when refreshing does not help
         self._session = requests.Session()
         # a proxy or a ~/.netrc has no business between us and our own machine
         self._session.trust_env = _origin(self.url)[1] not in ("127.0.0.1", "localhost", "::1")
@@ -284,15 +286,15 @@ class MinusConnection:
 
     def user(self, slug: str) -> MinusUser:
         """A user by username. Raises MinusNotFound."""
-        return MinusUser(self, f"users/{quote(slug.lower(), safe='')}")
+        return MinusUser(self, f"users/{_quoted(slug.lower())}")
 
     def folder(self, folder_id: str) -> MinusFolder:
         """A folder by id. Raises MinusNotFound."""
-        return MinusFolder(self, f"folders/{quote(folder_id, safe='')}")
+        return MinusFolder(self, f"folders/{_quoted(folder_id)}")
 
     def file(self, file_id: str) -> MinusFile:
         """A file by id. Raises MinusNotFound."""
-        return MinusFile(self, f"files/{quote(file_id, safe='')}")
+        return MinusFile(self, f"files/{_quoted(file_id)}")
 
     def find(self, name: str) -> MinusFolder | None:
         """The signed-in user's first folder of this name."""
@@ -377,11 +379,7 @@ class MinusConnection:
         for _ in range(MAX_REDIRECTS + 1):
             response = self._exchange(method, link, token, options)
             target = response.headers.get("Location")
-            if (
-                method != "GET"
-                or not target
-                or response.status_code not in (301, 302, 303, 307, 308)
-            ):
+            if method != "GET" or not target or not response.is_redirect:
                 return response
             response.close()
             onward = urljoin(link, target)
@@ -466,26 +464,25 @@ class MinusConnection:
         if not isinstance(token, str) or not token:
             raise MinusAPIError("the service gave no token", None, "POST", "/oauth/token")
         lifetime = answer.get("expires_in", answer.get("expire_in"))
-        self._adopt(
-            {
-                "access_token": token,
-                "refresh_token": answer.get("refresh_token") or self.refresh_token,
-                "scope": scope,
-                "expires": time.time() + lifetime if isinstance(lifetime, int | float) else None,
-            }
-        )
+        self.access_token, self.scope = token, scope
+        self.refresh_token = answer.get("refresh_token") or self.refresh_token
+        self.expires = time.time() + lifetime if isinstance(lifetime, int | float) else None
         if self._tokens:
-            self._tokens.save(self._state())
+            self._tokens.save({name: getattr(self, name) for name in _STATE})
 
-    def _state(self) -> JSON:
-        names = ("access_token", "refresh_token", "scope", "expires")
-        return {name: getattr(self, name) for name in names}
+    def keep_tokens(
+        self, tokens: _TokenFile, sign_in: Callable[[], None], password: str | None
+    ) -> None:
+        """Use an account's kept tokens, if they are for this password, else sign in."""
+        self._tokens, self._sign_in = tokens, sign_in
+        if tokens.fits(password):
+            self._adopt(tokens.load())
+        else:
+            sign_in()
 
-    def _adopt(self, state: Mapping[str, Any]) -> None:
-        self.access_token = state.get("access_token")
-        self.refresh_token = state.get("refresh_token")
-        self.scope = state.get("scope")
-        self.expires = state.get("expires")
+    def _adopt(self, kept: Mapping[str, Any]) -> None:
+        for name in _STATE:
+            setattr(self, name, kept.get(name))
 
     def _can_renew(self) -> bool:
         return bool(self.refresh_token or self._sign_in)
@@ -632,10 +629,9 @@ def _text(value: object) -> str:
 
 
 def _int(value: object) -> int:
-    try:
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
         return int(cast(Any, value))
-    except (TypeError, ValueError):
-        return 0
+    return 0
 
 
 def _bool(value: object) -> bool:
@@ -648,19 +644,26 @@ def _date(value: object) -> datetime | None:
         found = datetime.fromisoformat(str(value).strip().replace("Z", "+00:00"))
     except ValueError:
         return None
-    return (
-        found.replace(tzinfo=timezone.utc)
-        if found.tzinfo is None
-        else found.astimezone(timezone.utc)
-    )
-
-
-def _same(value: object) -> object:
-    return value
+    return found.astimezone(timezone.utc) if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
 def _strings(value: object) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else []
+
+
+_CONVERT: dict[str, Callable[[object], Any]] = {
+    "text": _text,
+    "number": _int,
+    "flag": _bool,
+    "date": _date,
+    "strings": _strings,
+    "same": lambda value: value,
+}
+
+
+def _fields(**kinds: str) -> dict[str, Callable[[object], Any]]:
+    """A table of fields from words: `text="id name"` lists the fields of one kind."""
+    return {name: _CONVERT[kind] for kind, names in kinds.items() for name in names.split()}
 
 
 def _last(link: object) -> str:
@@ -668,53 +671,47 @@ def _last(link: object) -> str:
     return urlsplit(_text(link)).path.rstrip("/").rpartition("/")[2]
 
 
-def _fields(**kinds: str) -> dict[str, Callable[[object], Any]]:
-    """A table of fields from words: `text="id name"` lists the fields of one kind."""
-    convert = {
-        "text": _text,
-        "number": _int,
-        "flag": _bool,
-        "date": _date,
-        "same": _same,
-        "strings": _strings,
-    }
-    return {name: convert[kind] for kind in kinds for name in kinds[kind].split()}
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _slug(user: MinusUser | str) -> str:
+    return _quoted((user if isinstance(user, str) else user.slug).lower())
 
 
 class _Proxy:
     """An object of the service. Reading an attribute never sends a request.
 
-    Made from the row that a list carried, or from a URL, which is then fetched. Each field is
-    an attribute twice: `_name` as it came and `name` converted, unless a method has that name.
+    Made from the row that a list carried, or from a URL, which is then fetched. Each field of
+    `_wire` is an attribute twice: `_name` as it came and `name` converted, unless a method has
+    that name.
     """
 
     _wire: ClassVar[dict[str, Callable[[object], Any]]] = {}
+
+    id: str
     url: str
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self, api: MinusConnection, url: str, params: JSON | None = None) -> None:
         self._api = api
-        self._load(api.request(url) if params is None else params, url)
+        self._load(api.request(url) if params is None else params)
+        self.url = self.url or url
 
-    def _load(self, row: Mapping[str, Any], url: str | None = None) -> None:
+    def _load(self, row: Mapping[str, Any]) -> None:
+        """Take the fields of a row; one that it leaves out stays as it is."""
         for name, convert in self._wire.items():
-            if name not in row and hasattr(self, f"_{name}"):
-                continue  # an answer that leaves a field out changes nothing of it
-            value = row.get(name)
-            setattr(self, f"_{name}", value)
-            if not hasattr(type(self), name):
-                setattr(self, name, convert(value))
-        if not self.url and url:
-            self.url = url
+            if name in row or not hasattr(self, f"_{name}"):
+                setattr(self, f"_{name}", row.get(name))
+                if not hasattr(type(self), name):
+                    setattr(self, name, convert(row.get(name)))
 
-    def _put(self, **changes: Any) -> None:
-        """Change it on the service, then here."""
+    def _put(self, path: str, **changes: Any) -> None:
+        """Change it on the service, then here; what is None stays."""
         form = {name: _form_value(value) for name, value in changes.items() if value is not None}
-        self._load(self._api.request(self._path, form, "PUT"))
-
-    @property
-    def _path(self) -> str:
-        """Where the object is, below /api/v2/."""
-        raise NotImplementedError
+        self._load(self._api.request(path, form, "PUT"))
 
 
 def _form_value(value: object) -> str:
@@ -728,11 +725,9 @@ class _Identified(_Proxy):
 
     _kind: ClassVar[str]
     _letter: ClassVar[str]
-    id: str
-    name: str
 
-    def _load(self, row: Mapping[str, Any], url: str | None = None) -> None:
-        super()._load(row, url)
+    def __init__(self, api: MinusConnection, url: str, params: JSON | None = None) -> None:
+        super().__init__(api, url, params)
         self.id = self.id or _last(self.url)
 
     def __repr__(self) -> str:
@@ -740,12 +735,12 @@ class _Identified(_Proxy):
 
     @property
     def _path(self) -> str:
-        return f"{self._kind}/{quote(self.id, safe='')}"
+        return f"{self._kind}/{_quoted(self.id)}"
 
     @property
     def link(self) -> str:
         """The short link, for people."""
-        return f"{self._api.url}{self._letter}{quote(self.id, safe='')}"
+        return f"{self._api.url}{self._letter}{_quoted(self.id)}"
 
     def delete(self) -> None:
         """Delete it on the service, with everything in it."""
@@ -755,30 +750,20 @@ class _Identified(_Proxy):
 class MinusUser(_Proxy):
     """A user. `email`, `storage_used` and `storage_quota` (bytes) are there for oneself only."""
 
-    _wire: ClassVar = _fields(
+    _wire = _fields(
         text="username display_name slug fb_profile_link fb_username twitter_screen_name email"
-        " avatar url",
+        " avatar url invite_url",
         number="visits karma shared storage_used storage_quota",
-        same="description folders followers following invite_url",
         strings="followers_slug_list following_slug_list",
+        same="description folders followers following",
     )
-    username: str
-    display_name: str
-    slug: str
-    email: str
-    description: str | None
-    visits: int
-    karma: int
-    shared: int
-    storage_used: int
-    storage_quota: int
 
     def __repr__(self) -> str:
         return f"<MinusUser {self.slug}>"
 
     @property
     def _path(self) -> str:
-        return f"users/{quote(self.slug or _last(self.url), safe='')}"
+        return f"users/{_quoted(self.slug or _last(self.url))}"
 
     def folders(self) -> PagedList[MinusFolder]:
         """The user's folders: all of one's own, the public ones of others."""
@@ -798,7 +783,7 @@ class MinusUser(_Proxy):
 
     def glob(self, pattern: str) -> list[MinusFolder]:
         """The folders whose names match a pattern of the shell."""
-        return [f for f in self.folders() if fnmatch.fnmatchcase(f.name, pattern)]
+        return [f for f in self.folders() if fnmatchcase(f.name, pattern)]
 
     def followers(self) -> PagedList[MinusUser]:
         """Who follows the user."""
@@ -813,37 +798,25 @@ class MinusUser(_Proxy):
 
     def follow(self, user: MinusUser | str) -> MinusUser:
         """Follow another user. -> that user"""
-        slug = user if isinstance(user, str) else user.slug
-        return self._user(self._api.request(f"{self._path}/following", {"slug": slug.lower()}))
+        return self._user(self._api.request(f"{self._path}/following", {"slug": _slug(user)}))
 
     def unfollow(self, user: MinusUser | str) -> None:
         """Follow another user no more."""
-        slug = user if isinstance(user, str) else user.slug
-        path = f"{self._path}/following/{quote(slug.lower(), safe='')}"
-        self._api.request(path, method="DELETE")
+        self._api.request(f"{self._path}/following/{_slug(user)}", method="DELETE")
 
-    def change(
-        self,
-        display_name: str | None = None,
-        description: str | None = None,
-        email: str | None = None,
-    ) -> MinusUser:
-        """Change one's own profile; what is not given stays. -> self"""
-        changes = {"display_name": display_name, "description": description, "email": email}
-        form = {name: value for name, value in changes.items() if value is not None}
-        self._load(self._api.request("activeuser", form, "PUT"))
+    def change(self, **fields: str) -> MinusUser:
+        """Change one's own display_name, description or email. -> self"""
+        self._put("activeuser", **fields)
         return self
 
     def messages(self, user: MinusUser | str | None = None) -> PagedList[MinusMessage]:
         """One's messages, the latest first, or the thread with one user."""
-        slug = user.slug if isinstance(user, MinusUser) else user
-        path = "activeuser/messages" + (f"/{quote(slug.lower(), safe='')}" if slug else "")
+        path = "activeuser/messages" + (f"/{_slug(user)}" if user else "")
         return PagedList(self._api, path, lambda row: MinusMessage(self._api, path, row))
 
     def send_message(self, user: MinusUser | str, body: str) -> MinusMessage:
         """Write to another user."""
-        slug = user if isinstance(user, str) else user.slug
-        path = f"activeuser/messages/{quote(slug.lower(), safe='')}"
+        path = f"activeuser/messages/{_slug(user)}"
         return MinusMessage(self._api, path, self._api.request(path, {"body": body}))
 
     def feed(self) -> PagedList[MinusFolder]:
@@ -864,49 +837,30 @@ class MinusUser(_Proxy):
 
 
 class MinusMessage(_Proxy):
-    """A message. `sender` and `target` are links to users, `created` a date."""
+    """A message. `sender` and `target` are links to users."""
 
-    _wire: ClassVar = _fields(text="body target sender thread url", flag="read", date="created")
-    body: str
-    sender: str
-    target: str
-    read: bool
-    created: datetime | None
-
-    def __repr__(self) -> str:
-        return f"<MinusMessage from {_last(self.sender)} to {_last(self.target)}>"
-
-    @property
-    def _path(self) -> str:
-        return self.url
+    _wire = _fields(text="body target sender thread url", flag="read", date="created")
 
 
 class MinusFolder(_Identified):
-    """A folder. Names are not unique, ids are."""
+    """A folder. Names are not unique, ids are. Feeds know some fields more and others not."""
 
     _kind = "folders"
     _letter = "m"
-    _wire: ClassVar = _fields(
+    _wire = _fields(
         text="id name creator url thumbnail_url display_name",
         number="view_count file_count last_updated_ago created_ago star_count flag_count score",
         flag="is_public featured active is_flagged is_starred is_reshared is_saved",
         date="date_last_updated last_updated created",
-        same="files",
         strings="item_ordering",
+        same="files",
     )
-    creator: str
-    is_public: bool
-    file_count: int
-    view_count: int
-    item_ordering: list[str]
-    date_last_updated: datetime | None
-    last_updated: datetime | None
-    created: datetime | None
 
     @property
     def updated(self) -> datetime | None:
         """When the folder was last changed; older services know one field of it, feeds another."""
-        return self.date_last_updated or self.last_updated or self.created
+        found: datetime | None = self.date_last_updated or self.last_updated or self.created
+        return found
 
     def files(self) -> PagedList[MinusFile]:
         """The files, in the folder's order."""
@@ -921,7 +875,7 @@ class MinusFolder(_Identified):
 
     def glob(self, pattern: str) -> list[MinusFile]:
         """The files whose names match a pattern of the shell."""
-        return [file for file in self.files() if fnmatch.fnmatchcase(file.name, pattern)]
+        return [file for file in self.files() if fnmatchcase(file.name, pattern)]
 
     def new(
         self,
@@ -963,17 +917,18 @@ class MinusFolder(_Identified):
 
     def rename(self, name: str) -> MinusFolder:
         """Rename on the service, then here. -> self"""
-        self._put(name=name)
+        self._put(self._path, name=name)
         return self
 
     def publish(self, public: bool = True) -> MinusFolder:
         """Let others see it, or not. -> self"""
-        self._put(is_public=public)
+        self._put(self._path, is_public=public)
         return self
 
     def reorder(self, files: Iterable[MinusFile | str]) -> MinusFolder:
         """Set the order of the files, given as objects or ids; the others follow. -> self"""
-        self._put(item_ordering=[file if isinstance(file, str) else file.id for file in files])
+        ids = [file if isinstance(file, str) else file.id for file in files]
+        self._put(self._path, item_ordering=ids)
         return self
 
     def star(self) -> None:
@@ -982,7 +937,7 @@ class MinusFolder(_Identified):
 
     def unstar(self) -> None:
         """Take it from one's favourites."""
-        self._api.request(f"activeuser/favorited/{quote(self.id, safe='')}", method="DELETE")
+        self._api.request(f"activeuser/favorited/{_quoted(self.id)}", method="DELETE")
 
 
 class MinusFile(_Identified):
@@ -990,23 +945,13 @@ class MinusFile(_Identified):
 
     _kind = "files"
     _letter = "l"
-    _wire: ClassVar = _fields(
+    _wire = _fields(
         text="id name title caption mimetype folder url url_rawfile url_thumbnail"
         " url_thumbnail_medium sha256",
         number="width height filesize uploaded_ago",
         date="uploaded",
         same="url_preview",
     )
-    title: str
-    caption: str
-    mimetype: str
-    width: int
-    height: int
-    filesize: int
-    uploaded: datetime | None
-    url_rawfile: str
-    url_thumbnail: str
-    sha256: str
 
     def file(self) -> MinusStream:
         """The bytes as a stream, which closes itself in a `with` block."""
@@ -1045,7 +990,8 @@ class MinusFile(_Identified):
         self, caption: str | None = None, title: str | None = None, name: str | None = None
     ) -> MinusFile:
         """Change its texts; what is not given stays. -> self"""
-        self._put(caption=caption, title=title, name=None if name is None else _wire_name(name))
+        wire_name = None if name is None else _wire_name(name)
+        self._put(self._path, caption=caption, title=title, name=wire_name)
         return self
 
     def rename(self, name: str) -> MinusFile:
@@ -1238,15 +1184,14 @@ def _folded(name: str) -> str:
 
 
 @contextlib.contextmanager
-def whole_file(target: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
+def whole_file(target: Path, *, replace: bool = True, mode: int = 0o666) -> Iterator[IO[bytes]]:
     """Write a file whole or not at all: under another name beside it, renamed at the end.
 
     Raises FileExistsError when `replace` is false and something has the name by then.
     """
     part = target.with_name(f".minus-{secrets.token_hex(8)}.part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    handle = os.open(part, flags, 0o666)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    handle = os.open(part, flags, mode)
     try:
         with os.fdopen(handle, "wb", buffering=0) as out:
             yield cast("IO[bytes]", out)
@@ -1270,26 +1215,11 @@ def _claim(part: Path, target: Path) -> None:
         part.rename(target)
 
 
-def _private_file(path: Path, data: bytes) -> None:
+def private_file(path: Path, data: bytes) -> None:
     """Replace a file that only its owner may read, in a folder that only its owner may enter."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _read_json(path: Path) -> JSON:
-    """What a file of ours says; {} where there is none, or none that can be read."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    with whole_file(path, mode=0o600) as out:
+        out.write(data)
 
 
 def _xdg(variable: str, *fallback: str) -> Path:
@@ -1361,11 +1291,14 @@ class _TokenFile:
         self._extra: JSON = {}
 
     def load(self) -> JSON:
-        return _read_json(self._path)
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(self._path.read_bytes())
+            return found if isinstance(found, dict) else {}
+        return {}
 
     def save(self, state: JSON) -> None:
         kept = {name: value for name, value in self.load().items() if name in ("salt", "check")}
-        _private_file(self._path, json.dumps({**kept, **state, **self._extra}).encode())
+        private_file(self._path, json.dumps({**kept, **state, **self._extra}).encode())
 
     def fits(self, password: str | None) -> bool:
         """Tell whether the kept tokens were given for this password; any, when none is given."""
@@ -1385,195 +1318,75 @@ def _slow_hash(password: str, salt: str) -> str:
     return hashlib.scrypt(data, salt=salt.encode(), n=1 << 14, r=8, p=1).hex()
 
 
-@dataclass
-class _Settings:
-    """Where to and who, from flags, environment and config file, in this order."""
+def connect(
+    url: str | None = None,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    debug: bool = False,
+    ask: Callable[[str], str] | None = None,
+    **account: str | None,
+) -> MinusConnection:
+    """Sign in where the arguments, the environment and the config file say, in this order.
 
-    url: str | None
-    username: str | None
-    password: str | None
-    api_key: str | None
-    api_secret: str | None
-    data: Path | None
+    account   username, password, api_key, api_secret
+    data      the folder of the embedded service, which is started when needed; it is used where
+              no service is named anywhere
+    ask       called with a prompt for a password that is given nowhere
 
-
-def _settings(
-    config: str | os.PathLike[str] | None, data: str | None, **flags: str | None
-) -> _Settings:
-    """Resolve the settings; `data` set, or no url anywhere: the embedded service.
-
-    Raises MinusConfigError where they contradict each other or a pair is half set.
+    Tokens are kept in the state folder, so that the next call signs in without a request.
+    Raises MinusConfigError, MinusAuthError, MinusTemporaryError.
     """
-    file = read_config(config)
+    file, flags = read_config(config), {"url": url, **account}
     found = {
         name: flags.get(name) or os.environ.get(f"MINUS_{name.upper()}") or file.get(name)
         for name in _SETTINGS
     }
-    if data and flags.get("url"):
+    if data and url:
         raise MinusConfigError("a service's address and a data folder exclude each other")
     if data or not found["url"]:
-        # keys and passwords for a service that nobody named are not this one's
-        username = flags.get("username") or os.environ.get("MINUS_USERNAME")
-        return _Settings(None, username, None, None, None, Path(data) if data else data_folder())
-    if bool(found["api_key"]) != bool(found["api_secret"]):
-        raise MinusConfigError("api_key and api_secret go together: one of them is missing")
-    if not found["api_key"]:
-        raise MinusConfigError(f"{found['url']} needs an api_key and api_secret in the config file")
-    return _Settings(**found, data=None)
+        # keys and names for a service that nobody named are not this one's
+        username = account.get("username") or os.environ.get("MINUS_USERNAME")
+        return _connect_embedded(Path(data or data_folder()), username, debug)
+    if not found["api_key"] or not found["api_secret"]:
+        raise MinusConfigError(f"{found['url']} needs both an api_key and an api_secret")
+    if not found["username"]:
+        raise MinusConfigError("no username: --username, MINUS_USERNAME or the config file")
+    api = MinusConnection(found["api_key"], found["api_secret"], debug, url=found["url"])
+    name, password = found["username"], found["password"]
+    tokens = _TokenFile(api.url, api.api_key, name)
 
-
-def connect(
-    url: str | None = None,
-    username: str | None = None,
-    password: str | None = None,
-    api_key: str | None = None,
-    api_secret: str | None = None,
-    config: str | os.PathLike[str] | None = None,
-    data: str | os.PathLike[str] | None = None,
-    debug: bool = False,
-    force_https: bool = True,
-    ask: Callable[[str], str] | None = None,
-) -> MinusConnection:
-    """Sign in where the arguments, the environment and the config file say.
-
-    Without a service in any of them: the embedded one, started when needed, its files in
-    `data`. `ask(prompt)` is called for a password that is given nowhere. Tokens are kept in
-    the state folder, so that the next call signs in without a request.
-
-    Raises MinusConfigError, MinusAuthError, MinusTemporaryError.
-    """
-    found = _settings(
-        config,
-        None if data is None else os.fspath(data),
-        url=url,
-        username=username,
-        password=password,
-        api_key=api_key,
-        api_secret=api_secret,
-    )
-    if found.data is not None:
-        return _connect_embedded(found.data, found.username, debug)
-    key, secret = found.api_key or "", found.api_secret or ""
-    api = MinusConnection(key, secret, debug, force_https, found.url)
-    if not found.username:
-        raise MinusConfigError(
-            "no username: say --username, MINUS_USERNAME or `username:` in the file"
-        )
-    name = found.username
-    tokens = api._tokens = _TokenFile(api.url, key, name)
-
-    def sign_in(known: str | None = found.password) -> None:
-        given = known if known is not None or ask is None else ask("Password: ")
+    def sign_in() -> None:
+        given = password if password is not None or ask is None else ask("Password: ")
         if given is None:
             raise MinusConfigError("no password: set MINUS_PASSWORD or use a terminal")
         tokens.remember(given)
         api.authenticate(name, given)
 
-    api._sign_in = sign_in
-    if tokens.fits(found.password):
-        api._adopt(tokens.load())
-    else:
-        sign_in()
+    api.keep_tokens(tokens, sign_in, password)
     return api
 
 
 def _connect_embedded(data: Path, username: str | None, debug: bool) -> MinusConnection:
     """Sign in to the service of a data folder as the folder's owner, without a password."""
-    known = _embedded(data.expanduser().absolute())
+    try:
+        from minus_server.embedded import CannotStartError, find_or_start
+    except ImportError:
+        raise MinusConfigError(
+            "no service is named, and the embedded one is not installed: install minus with its"
+            " extra [server], or name a service with --url"
+        ) from None
+    try:
+        known = find_or_start(data.expanduser().absolute(), __version__)
+    except CannotStartError as error:
+        raise MinusConfigError(str(error)) from None
     if username and username.lower() != known["username"].lower():
         why = f"the service on this machine has one account, {known['username']}, not {username}"
         raise MinusAuthError(why, 401)
     api = MinusConnection(known["api_key"], known["api_secret"], debug, url=known["url"])
-    tokens = api._tokens = _TokenFile(api.url, api.api_key, known["username"])
-    api._sign_in = api.authenticate_owner
-    if tokens.fits(None):
-        api._adopt(tokens.load())
-    else:
-        api.authenticate_owner()
+    tokens = _TokenFile(api.url, api.api_key, known["username"])
+    api.keep_tokens(tokens, api.authenticate_owner, None)
     return api
-
-
-def _embedded(data: Path) -> JSON:
-    """Find the running service of a data folder, or start one. -> what its file says of it
-
-    Raises MinusConfigError when none can be started.
-    """
-    patience = time.monotonic() + START_SECONDS
-    child: subprocess.Popen[bytes] | None = None
-    while time.monotonic() < patience:
-        served = _is_served(data)
-        known = _read_json(data / "service.json") if served else {}
-        if known.get("embedded") and not _is_older(known.get("version")):
-            return known
-        if known and not known.get("embedded"):
-            where = f"--url {known.get('url')} names it"
-            raise MinusConfigError(f"{data} is served by minus-server, with accounts: {where}")
-        if known:
-            _server_command(data, "stop").wait()
-        elif child is not None and child.poll():
-            raise MinusConfigError(f"the embedded service did not start: {_last_line(data)}")
-        elif not served and (child is None or child.poll() is not None):
-            options = ("--embedded", "--port", "0", "--idle-exit", str(IDLE_SECONDS))
-            child = _server_command(data, "serve", *options)
-        time.sleep(0.01)
-    raise MinusConfigError(f"the embedded service did not start; see {data / 'service.log'}")
-
-
-def _is_served(data: Path) -> bool:
-    """Tell whether a living process has the folder: the lock ends with the process."""
-    try:
-        import fcntl
-    except ImportError:
-        raise MinusConfigError("there is no embedded service on this system: use --url") from None
-    try:
-        with (data / "service.lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def _is_older(version: object) -> bool:
-    def numbers(text: str) -> list[int]:
-        return [int(part) for part in re.findall(r"\d+", text)]
-
-    return numbers(str(version)) < numbers(__version__)
-
-
-def _server_command(data: Path, *command: str) -> subprocess.Popen[bytes]:
-    """Start `minus-server` on its own: no pipe and no terminal of ours, its log in the folder."""
-    needed = ("minus_server", "granian", "starlette", "sqlalchemy")
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MinusConfigError(
-            f"no service is named, and the embedded one is not installed ({missing[0]} is"
-            " missing): pip install '.[server]' in minus's folder, or name a service with --url"
-        )
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log = data / "service.log"
-    anew = log.exists() and log.stat().st_size > MAX_LOG
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if anew else 0)
-    handle = os.open(log, flags, 0o600)
-    spec = importlib.util.find_spec("minus_server")
-    home = Path(spec.origin).parent.parent if spec and spec.origin else None
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-m", "minus_server", *command, "--data", str(data)],
-            cwd=home,  # not ours: what lies about there must not be imported
-            stdin=subprocess.DEVNULL,
-            stdout=handle,
-            stderr=handle,
-            start_new_session=True,
-        )
-    finally:
-        os.close(handle)
-
-
-def _last_line(data: Path) -> str:
-    lines = (data / "service.log").read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "its log is empty"
 
 
 # --- shell ---
@@ -1587,27 +1400,34 @@ class _Failure(Exception):
         self.status = status
 
 
-class _Done(Exception):
-    """Leave the shell."""
+_FAILURES = (MinusAPIError, MinusConfigError, OSError, ValueError, _Failure)
+_STATUSES: dict[type[BaseException], int] = {
+    MinusConfigError: EXIT_USAGE,
+    MinusNotFound: EXIT_NO_FILE,
+    MinusTemporaryError: EXIT_TEMPORARY,
+    MinusAuthError: EXIT_AUTH,
+    MinusQuotaError: EXIT_FATAL,
+    MinusIntegrityError: EXIT_INTEGRITY,
+    FileExistsError: EXIT_CONFLICT,
+    FileNotFoundError: EXIT_NO_FILE,
+}
 
 
 def _exit_status(error: BaseException) -> int:
     """The exit status that a failure has by itself."""
     if isinstance(error, _Failure):
         return error.status
-    if isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return EXIT_FATAL
-    kinds: dict[type[BaseException], int] = {
-        MinusConfigError: EXIT_USAGE,
-        MinusNotFound: EXIT_NO_FILE,
-        MinusTemporaryError: EXIT_TEMPORARY,
-        MinusAuthError: EXIT_AUTH,
-        MinusQuotaError: EXIT_FATAL,
-        MinusIntegrityError: EXIT_INTEGRITY,
-        FileExistsError: EXIT_CONFLICT,
-        FileNotFoundError: EXIT_NO_FILE,
-    }
-    return next((code for kind, code in kinds.items() if isinstance(error, kind)), EXIT_ERROR)
+    return next((code for kind, code in _STATUSES.items() if isinstance(error, kind)), EXIT_ERROR)
+
+
+def _overall(statuses: Sequence[int]) -> int:
+    """One exit status for many results: the failures' own where they agree, else partial."""
+    failed = sorted({status for status in statuses if status})
+    if failed == [EXIT_CONFLICT] or (len(failed) == 1 and 0 not in statuses):
+        return failed[0]
+    return EXIT_PARTIAL if failed else 0
 
 
 def _words_of(error: BaseException) -> str:
@@ -1617,54 +1437,36 @@ def _words_of(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _overall(statuses: Sequence[int]) -> int:
-    """One exit status for many results: the failures' own where they agree, else partial."""
-    failed = sorted({status for status in statuses if status})
-    if not failed:
-        return 0
-    if failed == [EXIT_CONFLICT] or (len(failed) == 1 and 0 not in statuses):
-        return failed[0]
-    return EXIT_PARTIAL
-
-
 @dataclass
 class _Word:
     """A word that was typed: `text` as meant, `pattern` with what was escaped made literal."""
 
-    text: str
-    pattern: str
+    text: str = ""
+    pattern: str = ""
 
 
 def _split(line: str) -> list[_Word]:
-    """Split a command line: quotes, backslashes, and from an unquoted ` |` on all is one word."""
+    """Split a command line: quotes, backslashes, and from a word's first ` |` on all is one."""
     words: list[_Word] = []
-    word: _Word | None = None
-    quoted = ""
-    at = 0
+    word, quoted, at = None, "", 0
     while at < len(line):
-        char = line[at]
-        at += 1
+        char, at = line[at], at + 1
         if not quoted and char.isspace():
             word = None
             continue
         if word is None:
             if char == "|":
-                rest = line[at - 1 :].strip()
-                return [*words, _Word(rest, glob.escape(rest))]
-            word = _Word("", "")
+                return [*words, _Word(line[at - 1 :].strip())]
+            word = _Word()
             words.append(word)
-        literal = False
-        if char == quoted:
-            quoted = ""
+        if char in (quoted or "\"'"):
+            quoted = "" if quoted else char
             continue
-        if not quoted and char in "\"'":
-            quoted = char
-            continue
-        if char == "\\" and quoted != "'" and at < len(line) and not _ON_WINDOWS:
-            char, literal = line[at], True
-            at += 1
+        literal = quoted == "'"
+        if char == "\\" and not literal and at < len(line) and not _ON_WINDOWS:
+            char, at, literal = line[at], at + 1, True
         word.text += char
-        word.pattern += glob.escape(char) if literal or quoted == "'" else char
+        word.pattern += glob.escape(char) if literal else char
     if quoted:
         raise _Failure(f"a {quoted} is not closed", EXIT_USAGE)
     return words
@@ -1694,60 +1496,65 @@ class MinusCLI(cmd.Cmd):
         self._api = user._api
         self._previous: MinusFolder | None = None
         self._local_before = Path.cwd()
-        self._cached: list[str] | None = None
+        self._completions: list[str] | None = None
         self._for_all: str | None = None
         self._interrupts = 0
-        self.interactive = self.stdin.isatty()
-        self.use_rawinput = self.interactive
+        self._usage = ""
+        self.interactive = self.use_rawinput = self.stdin.isatty()
         self.prompt = self._prompt()
 
     # what is said, and what came of it
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Print a result."""
         print(printable(text), file=self.stdout, flush=True)
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Print what is no result."""
         self.stdout.flush()
         print(printable(text), file=self.stderr, flush=True)
 
     def _ok(self, verb: str, name: str, size: int | None = None, *, aside: bool = False) -> None:
         self.statuses.append(0)
         told = "" if size is None else f" ({size} bytes)"
-        (self._warn if aside else self._say)(f'--> {verb} "{name}" OK{told}')
+        (self.warn if aside else self.say)(f'--> {verb} "{name}" OK{told}')
 
-    def _failed(
-        self, verb: str, name: str, error: BaseException, status: int | None = None
-    ) -> None:
-        self.statuses.append(_exit_status(error) if status is None else status)
-        self._warn(f'--> {verb} "{name}" FAILED ({_words_of(error)})')
+    def _failed(self, error: BaseException, line: str = "minus: {}") -> None:
+        self.statuses.append(_exit_status(error))
+        self.warn(line.format(_words_of(error)))
 
     @contextlib.contextmanager
     def _reported(self, verb: str, name: str) -> Iterator[None]:
         """Turn a failure into its line; the next file goes on."""
         try:
             yield
-        except (MinusAPIError, OSError, ValueError, _Failure) as error:
-            self._failed(verb, name, error)
+        except _FAILURES as error:
+            shown = name.replace("{", "{{").replace("}", "}}")
+            self._failed(error, f'--> {verb} "{shown}" FAILED ({{}})')
+
+    def _each(self, line: str, verb: str, act: Callable[[str], object]) -> None:
+        """Do the same with each word of a command, and say how it went."""
+        for word in self._words(line, 1):
+            with self._reported(verb, word.text):
+                act(word.text)
+                self._ok(verb, word.text)
 
     @contextlib.contextmanager
     def _progress(self, name: str) -> Iterator[Progress | None]:
         """A bar on a terminal, where tqdm is installed; else nothing."""
-        bar: Any = None
-        if not self.quiet and self.stderr.isatty():
-            with contextlib.suppress(ImportError):
-                from tqdm import tqdm
-
-                options = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "leave": False}
-                bar = tqdm(desc=printable(name)[:30], file=self.stderr, delay=0.5, **options)
-        if bar is None:
+        shown = not self.quiet and self.stderr.isatty() and importlib.util.find_spec("tqdm")
+        if not shown:
             yield None
             return
+        from tqdm import tqdm
 
-        def show(done: int, total: int | None) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+        options = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "leave": False}
+        with tqdm(desc=printable(name)[:30], file=self.stderr, delay=0.5, **options) as bar:
 
-        with bar:
+            def show(done: int, total: int | None) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
             yield show
 
     def _prompt(self) -> str:
@@ -1761,58 +1568,56 @@ class MinusCLI(cmd.Cmd):
     def run(self) -> int:
         """Take commands until the end. -> exit status, that of piped commands when one failed"""
         with self._history():
-            while True:
+            while self._interrupts < 2:
                 try:
                     self.cmdloop()
-                    break
+                    return 0 if self.interactive else _overall(self.statuses)
                 except KeyboardInterrupt:
-                    print(file=self.stdout)
                     self._interrupts += 1
-                    if self._interrupts > 1:
-                        return 130
-                except _Done:
-                    break
-        return 0 if self.interactive else _overall(self.statuses)
+                    print(file=self.stdout)
+        return 130
 
     @contextlib.contextmanager
     def _history(self) -> Iterator[None]:
         """Keep what was typed from one session to the next, for its owner's eyes."""
         try:
             import readline
-        except ImportError:
-            yield
-            return
-        if not self.interactive:
+        except ImportError:  # not on every system
             yield
             return
         place = state_folder() / "history"
-        with contextlib.suppress(OSError):
-            readline.read_history_file(place)
-        readline.set_history_length(1000)
-        readline.set_completer_delims(" \t\n")
+        if self.interactive:
+            readline.set_history_length(1000)
+            readline.set_completer_delims(" \t\n")
+            with contextlib.suppress(OSError):
+                readline.read_history_file(place)
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):
-                _private_file(place, b"")
+            if self.interactive:
+                private_file(place, b"")
                 readline.write_history_file(place)
-                place.chmod(0o600)
 
     def onecmd(self, line: str) -> bool:
         """Run one command; the only place where exceptions become words."""
-        self._interrupts, self._cached, self._for_all = 0, None, None
+        self._interrupts, self._completions, self._for_all = 0, None, None
         try:
             return bool(super().onecmd(line))
-        except (MinusAPIError, MinusConfigError, OSError, ValueError, _Failure) as error:
-            if isinstance(error, BrokenPipeError):
-                raise
-            self.statuses.append(_exit_status(error))
-            self._warn(f"minus: {_words_of(error)}")
+        except BrokenPipeError:
+            raise
+        except _FAILURES as error:
+            self._failed(error)
         except KeyboardInterrupt:
             if not self.interactive:
                 raise
-            self._warn("interrupted")
+            self.warn("interrupted")
         return False
+
+    def parseline(self, line: str) -> tuple[str | None, str | None, str]:
+        found = super().parseline(line)
+        documented = getattr(self, f"do_{found[0]}", None)
+        self._usage = (getattr(documented, "__doc__", None) or "").partition(": ")[0]
+        return found
 
     def postcmd(self, stop: bool, line: str) -> bool:
         self.prompt = self._prompt()
@@ -1822,15 +1627,15 @@ class MinusCLI(cmd.Cmd):
         return False
 
     def default(self, line: str) -> None:
-        name = line.partition(" ")[0]
-        raise _Failure(f"no such command: {name} (help lists them)", EXIT_USAGE)
+        raise _Failure(f"no such command: {line.partition(' ')[0]} (help lists them)", EXIT_USAGE)
 
     # what commands are made of
 
-    def _words(self, line: str, least: int, most: int | None, usage: str) -> list[_Word]:
+    def _words(self, line: str, least: int, most: int | None = None) -> list[_Word]:
+        """The words of a command, as many as it takes."""
         words = _split(line)
         if len(words) < least or (most is not None and len(words) > most):
-            raise _Failure(f"usage: {usage}", EXIT_USAGE)
+            raise _Failure(f"usage: {self._usage}", EXIT_USAGE)
         return words
 
     def _inside(self) -> MinusFolder:
@@ -1840,45 +1645,40 @@ class MinusCLI(cmd.Cmd):
 
     def find_folder(self, name: str) -> MinusFolder:
         """The folder that a word names: its name, or @ID."""
-        if name.startswith("@") and (found := self._by_id(self._api.folder, name[1:])):
-            return found
-        if found := self.user.find(name):
-            return found
-        raise _Failure(f"no such folder: {name}", EXIT_NO_FOLDER)
+        found = self._by_id(self._api.folder, name) or self.user.find(name)
+        if found is None:
+            raise _Failure(f"no such folder: {name}", EXIT_NO_FOLDER)
+        return found
 
     def _find_file(self, name: str) -> MinusFile:
-        folder = self._inside()
-        if name.startswith("@") and (found := self._by_id(self._api.file, name[1:])):
-            return found
-        if found := folder.find(name):
-            return found
-        raise _Failure(f"no such file: {name}", EXIT_NO_FILE)
+        found = self._by_id(self._api.file, name) or self._inside().find(name)
+        if found is None:
+            raise _Failure(f"no such file: {name}", EXIT_NO_FILE)
+        return found
 
     @staticmethod
-    def _by_id(fetch: Callable[[str], T], id_: str) -> T | None:
-        """What has the id, None where nothing has: a name may begin with @ too."""
-        with contextlib.suppress(MinusNotFound):
-            return fetch(id_) if id_ else None
+    def _by_id(fetch: Callable[[str], T], word: str) -> T | None:
+        """What an @ID names, None for other words: a name may begin with @ too."""
+        if len(word) > 1 and word.startswith("@"):
+            with contextlib.suppress(MinusNotFound):
+                return fetch(word[1:])
         return None
 
     def match(self, folder: MinusFolder, patterns: Sequence[str]) -> Iterator[MinusFile]:
         """The files of a folder that any of the patterns matches, each once, in order."""
-        left = dict.fromkeys(patterns)
-        ids = {pattern[1:] for pattern in patterns if pattern.startswith("@")}
+        unmatched = dict.fromkeys(patterns)
         for file in folder.files():
-            hits = [p for p in patterns if fnmatch.fnmatchcase(file.name, p)]
-            if file.id in ids:
-                hits.append(f"@{file.id}")
+            names = (file.name, f"@{file.id}")
+            hits = [p for p in patterns if any(fnmatchcase(name, p) for name in names)]
             for hit in hits:
-                left.pop(hit, None)
+                unmatched.pop(hit, None)
             if hits:
                 yield file
-        for pattern in left:
-            self.statuses.append(EXIT_NO_FILE)
-            self._warn(f"minus: no file matches {pattern}")
+        for pattern in unmatched:
+            self._failed(_Failure(f"no file matches {pattern}", EXIT_NO_FILE))
 
-    def _matched(self, line: str, usage: str) -> list[MinusFile]:
-        patterns = [word.pattern for word in self._words(line, 1, None, usage)]
+    def _matched(self, line: str) -> list[MinusFile]:
+        patterns = [word.pattern for word in self._words(line, 1)]
         return list(self.match(self._inside(), patterns))
 
     # getting
@@ -1895,45 +1695,40 @@ class MinusCLI(cmd.Cmd):
     def _get_file(self, file: MinusFile, target: Path, verb: str) -> None:
         """Save one file, unless it is there already."""
         choice = "new"
-        if os.path.lexists(target):
-            if _is_same(file, target):
-                self._ok(verb, file.name, file.filesize)
-                return
+        if os.path.lexists(target) and not _is_same(file, target):
             choice = self._decide(f"{target} exists here with other bytes")
-            if choice == "skip":
-                raise _Failure(f"{target} exists here with other bytes", EXIT_CONFLICT)
-            if choice == "rename":
-                name = _numbered(target.name, lambda name: os.path.lexists(target.with_name(name)))
-                target = target.with_name(name)
-        with self._progress(file.name) as progress:
-            file.save(target, progress, replace=choice == "overwrite")
+        if choice == "rename":
+            name = _numbered(target.name, lambda name: os.path.lexists(target.with_name(name)))
+            target = target.with_name(name)
+        if choice == "overwrite" or not os.path.lexists(target):
+            with self._progress(file.name) as progress:
+                file.save(target, progress, replace=choice == "overwrite")
         self._ok(verb, file.name, file.filesize)
 
     def _decide(self, what: str) -> str:
-        """Settle a clash: as the option says, as the user says, else skip."""
+        """Settle a clash: as the option says, as the user says, else by skipping.
+
+        -> "overwrite" or "rename". Raises _Failure for "skip".
+        """
         choice = self._for_all or self.on_conflict or "ask"
-        if choice != "ask":
-            return choice
-        if not (self.stdin.isatty() and self.stderr.isatty()):
-            return "skip"
         letters = {"o": "overwrite", "s": "skip", "r": "rename"}
-        question = f"{what}: (o)verwrite, (s)kip, (r)ename; capital letter: for all? "
-        while True:
+        if choice == "ask" and not (self.stdin.isatty() and self.stderr.isatty()):
+            choice = "skip"
+        while choice == "ask":
+            question = f"{what}: (o)verwrite, (s)kip, (r)ename; capital letter: for all? "
             print(printable(question), end="", file=self.stderr, flush=True)
-            answer = self.stdin.readline()
-            letter = answer.strip()[:1]
-            if not answer:
-                return "skip"
-            if letter.lower() in letters:
-                chosen = letters[letter.lower()]
-                self._for_all = chosen if letter.isupper() else None
-                return chosen
+            letter = (self.stdin.readline() or "s").strip()[:1]
+            choice = letters.get(letter.lower(), "ask")
+            self._for_all = choice if letter.isupper() and choice != "ask" else None
+        if choice == "skip":
+            raise _Failure(what, EXIT_CONFLICT)
+        return choice
 
     def _get_to_stdout(self, file: MinusFile) -> None:
         self.stdout.flush()
+        raw = getattr(self.stdout, "buffer", None)
         with file.file() as stream:
-            raw = getattr(self.stdout, "buffer", None)
-            if raw is None:
+            if raw is None:  # a stream of text in the place of standard output
                 self.stdout.write(stream.read().decode(errors="replace"))
             else:
                 shutil.copyfileobj(stream, raw, BLOCK)
@@ -1947,9 +1742,7 @@ class MinusCLI(cmd.Cmd):
             subprocess.Popen(command, shell=True, stdin=subprocess.PIPE) as child,  # noqa: S602
             contextlib.suppress(BrokenPipeError),
         ):
-            if child.stdin:
-                shutil.copyfileobj(stream, child.stdin, BLOCK)
-                child.stdin.close()
+            shutil.copyfileobj(stream, cast("IO[bytes]", child.stdin), BLOCK)
         if child.returncode:
             raise _Failure(f"the command ended with status {child.returncode}")
 
@@ -1957,14 +1750,17 @@ class MinusCLI(cmd.Cmd):
 
     def put_files(self, folder: MinusFolder, paths: Iterable[Path], verb: str) -> None:
         """Store local files in a folder, under their own names."""
-        there: dict[str, list[MinusFile]] | None = None
-        if self.on_conflict:
-            there = {}
-            for file in folder.files():
-                there.setdefault(file.name, []).append(file)
+        there = self._names_in(folder)
         for path in paths:
             with self._reported(verb, path.name or str(path)):
                 self._put_file(folder, path, path.name, verb, there)
+
+    def _names_in(self, folder: MinusFolder) -> dict[str, list[MinusFile]]:
+        """The folder's files by name; none where twins are welcome, as in 2012."""
+        there: dict[str, list[MinusFile]] = {}
+        for file in folder.files() if self.on_conflict else ():
+            there.setdefault(file.name, []).append(file)
+        return there
 
     def _put_file(
         self,
@@ -1972,240 +1768,181 @@ class MinusCLI(cmd.Cmd):
         path: Path,
         name: str,
         verb: str,
-        there: dict[str, list[MinusFile]] | None,
+        there: dict[str, list[MinusFile]],
     ) -> None:
-        """Store one file; `there` are the remote files by name, None where twins are welcome."""
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
+        """Store one file; `there` are the remote files that it must not be a twin of, by name."""
+        if path.is_dir():
             raise _Failure("is a directory", EXIT_PARTIAL)
-        twins = (there or {}).get(name, [])
-        choice = "new"
+        twins, choice = there.get(name, []), "new"
         if twins:
-            size, digest = path.stat().st_size, _sha256(path)
-            if any(twin.filesize == size and twin.sha256 == digest for twin in twins):
-                self._ok(verb, name, size)
+            if any(_is_same(twin, path) for twin in twins):
+                self._ok(verb, name, twins[0].filesize)
                 return
             choice = self._decide(f"{name} exists in the folder with other bytes")
-            if choice == "skip":
-                raise _Failure("exists in the folder with other bytes", EXIT_CONFLICT)
-            if choice == "rename":
-                name = _numbered(name, lambda candidate: candidate in (there or {}))
+        stored = _numbered(name, there.__contains__) if choice == "rename" else name
         with self._progress(name) as progress:
-            made = folder.upload(path, name, progress=progress)
+            made = folder.upload(path, stored, progress=progress)
         if choice == "overwrite":
             for twin in twins:
                 twin.delete()
             twins.clear()
-        if there is not None:
-            there.setdefault(name, []).append(made)
-        self._ok(verb, name, made.filesize)
-
-    def _put_stream(self, folder: MinusFolder, source: IO[bytes], name: str) -> None:
-        with self._progress(name) as progress:
-            made = folder.new(name, source, progress=progress)
-        self._ok("PUT", name, made.filesize)
+        if self.on_conflict:
+            there.setdefault(stored, []).append(made)
+        self._ok(verb, stored, made.filesize)
 
     # commands: folders
 
     def do_cd(self, line: str) -> None:
         """cd [FOLDER | .. | ../FOLDER | / | -]: change the remote folder."""
-        word = "".join(word.text for word in self._words(line, 0, 1, "cd [FOLDER]"))
-        target = word
-        while target.startswith(("../", "/")):
-            target = target.removeprefix("..").removeprefix("/")
-        before = self.folder
+        word = "".join(word.text for word in self._words(line, 0, 1))
+        target = re.sub(r"^(\.\./|/)+", "", word)
         with self._reported("CWD", word or "/"):
-            if target in ("", "..", "."):
-                self.folder = self.folder if target == "." else None
-            else:
-                self.folder = self._previous if word == "-" else self.find_folder(target)
-            self._previous = before
+            places = {"": None, "..": None, ".": self.folder, "-": self._previous}
+            there = places[target] if target in places else self.find_folder(target)
+            self._previous, self.folder = self.folder, there
             self._ok("CWD", word or "/")
 
     def do_pwd(self, line: str) -> None:
         """pwd: show the remote folder."""
-        self._words(line, 0, 0, "pwd")
-        self._say(f"Folder: {self.folder.name if self.folder else '/'}")
+        self.say(f"Folder: {self.folder.name if self.folder else '/'}")
 
     def do_ls(self, line: str) -> None:
-        """ls [-1trS] [PATTERN..]: list folders, or the files of the folder.
-
-        -1 names alone, -t the newest first, -S the largest first, -r the other way round.
-        """
-        flags: set[str] = set()
-        patterns: list[str] = []
-        for word in _split(line):
-            if word.text.startswith("-") and len(word.text) > 1 and not patterns:
-                flags |= set(word.text[1:])
-            else:
-                patterns.append(word.pattern)
-        if unknown := flags - set("1trSlah"):
-            raise _Failure(f"ls knows no -{min(unknown)}", EXIT_USAGE)
-        if self.folder is None:
-            self._list_folders(flags, patterns)
-        else:
+        """ls [PATTERN..]: list folders, or the files of the folder."""
+        patterns = [word.pattern for word in _split(line) if word.text != "-l"]
+        if self.folder:
             files = self.match(self.folder, patterns) if patterns else self.folder.files()
-            self._list_files(flags, files)
+            self.say(f"{'Name':<30}{'Uploaded':<21}{'Size':>8}  Title")
+            self.say("-" * 80)
+            for f in files:
+                self.say(f"{_columns(f.name, f.uploaded)}{f.filesize:>8}  {f.title or '-'}")
+            return
+        names = patterns or ["*"]
+        found = [f for f in self.user.folders() if any(fnmatchcase(f.name, p) for p in names)]
+        if patterns and not found:
+            raise _Failure("no folder matches", EXIT_NO_FOLDER)
+        self.say(f"{'Folder':<30}{'Updated':<21}Files  Creator  Visibility")
+        self.say("-" * 80)
+        for folder in found:
+            seen = "public" if folder.is_public else "private"
+            owner = _last(folder.creator)
+            start = _columns(folder.name, folder.updated)
+            self.say(f"{start}{folder.file_count:>5}  {owner:<8} {seen}")
 
     do_dir = do_ls
 
-    def _list_folders(self, flags: set[str], patterns: list[str]) -> None:
-        found: Iterable[MinusFolder] = self.user.folders()
-        if patterns:
-            found = [f for f in found if any(fnmatch.fnmatchcase(f.name, p) for p in patterns)]
-            if not found:
-                raise _Failure("no folder matches", EXIT_NO_FOLDER)
-        found = _sorted(found, flags, lambda f: f.file_count, lambda f: f.updated)
-        if "1" not in flags:
-            self._say(f"{'Folder':<30}{'Updated':<21}Files  Creator  Visibility\n".rstrip())
-            self._say("-" * 80)
-        for folder in found:
-            if "1" in flags:
-                self._say(folder.name)
-                continue
-            seen = "public" if folder.is_public else "private"
-            self._say(
-                f"{folder.name:<29} {_shown(folder.updated):<19}  {folder.file_count:>5}"
-                f"  {_last(folder.creator):<8} {seen}"
-            )
-
-    def _list_files(self, flags: set[str], files: Iterable[MinusFile]) -> None:
-        if "1" not in flags:
-            self._say(f"{'Name':<30}{'Uploaded':<21}    Size  Title")
-            self._say("-" * 80)
-        for file in _sorted(files, flags, lambda f: f.filesize, lambda f: f.uploaded):
-            if "1" in flags:
-                self._say(file.name)
-                continue
-            self._say(
-                f"{file.name:<29} {_shown(file.uploaded):<19}  {file.filesize:>8}"
-                f"  {file.title or '-'}"
-            )
-
     def do_mkdir(self, line: str) -> None:
         """mkdir NAME..: make private folders."""
-        self._make_folders(line, "MKDIR", public=False)
+        self._each(line, "MKDIR", self.user.new_folder)
 
     def do_mkpublic(self, line: str) -> None:
         """mkpublic NAME..: make public folders."""
-        self._make_folders(line, "MKPUBLIC", public=True)
-
-    def _make_folders(self, line: str, verb: str, *, public: bool) -> None:
-        for word in self._words(line, 1, None, f"{verb.lower()} NAME.."):
-            with self._reported(verb, word.text):
-                self.user.new_folder(word.text, public)
-                self._ok(verb, word.text)
+        self._each(line, "MKPUBLIC", lambda name: self.user.new_folder(name, public=True))
 
     def do_rmdir(self, line: str) -> None:
         """rmdir NAME..: delete folders with all their files."""
-        for word in self._words(line, 1, None, "rmdir NAME.."):
-            with self._reported("RMDIR", word.text):
-                folder = self.find_folder(word.text)
-                folder.delete()
-                if self.folder and self.folder.id == folder.id:
-                    self.folder = None
-                self._ok("RMDIR", word.text)
+        self._each(line, "RMDIR", self._remove_folder)
+
+    def _remove_folder(self, name: str) -> None:
+        folder = self.find_folder(name)
+        folder.delete()
+        if self.folder and self.folder.id == folder.id:
+            self.folder = None
 
     def do_public(self, line: str) -> None:
-        """public [FOLDER]: let others see a folder, this one unless named."""
-        self._publish(line, "PUBLIC", public=True)
+        """public [FOLDER..]: let others see folders, this one unless named."""
+        self._each(line or self._here(), "PUBLIC", lambda name: self.find_folder(name).publish())
 
     def do_private(self, line: str) -> None:
-        """private [FOLDER]: show a folder to nobody else, this one unless named."""
-        self._publish(line, "PRIVATE", public=False)
+        """private [FOLDER..]: show folders to nobody else, this one unless named."""
+        hide = operator.methodcaller("publish", False)
+        self._each(line or self._here(), "PRIVATE", lambda name: hide(self.find_folder(name)))
 
-    def _publish(self, line: str, verb: str, *, public: bool) -> None:
-        words = self._words(line, 0, 1, f"{verb.lower()} [FOLDER]")
-        folder = self.find_folder(words[0].text) if words else self._inside()
-        folder.publish(public)
-        self._ok(verb, folder.name)
+    def _here(self) -> str:
+        return f"@{self._inside().id}"
 
     def do_order(self, line: str) -> None:
         """order FILE..: put these files first, in this order."""
-        words = self._words(line, 1, None, "order FILE..")
         folder = self._inside()
-        folder.reorder([self._find_file(word.text) for word in words])
+        folder.reorder([self._find_file(word.text) for word in self._words(line, 1)])
         self._ok("ORDER", folder.name)
 
     # commands: files
 
     def do_get(self, line: str) -> None:
         """get FILE [LOCAL | - | |COMMAND]: save a file, show it, or pipe it into a command."""
-        words = self._words(line, 1, 2, "get FILE [LOCAL | - | |COMMAND]")
-        name = words[0].text
-        local = words[1].text if len(words) > 1 else None
-        with self._reported("GET", name):
-            file = self._find_file(name)
+        words = self._words(line, 1, 2)
+        local = words[1].text if len(words) > 1 else ""
+        with self._reported("GET", words[0].text):
+            file = self._find_file(words[0].text)
             if local == "-":
                 self._get_to_stdout(file)
                 self._ok("GET", file.name, file.filesize, aside=True)
-            elif local is not None and local.startswith("|"):
+            elif local.startswith("|"):
                 self._get_to_command(file, local[1:])
+                self._ok("GET", file.name, file.filesize)
             else:
-                target = Path(local or safe_name(file.name)).expanduser()
+                target = Path(local or ".").expanduser()
                 target = target / safe_name(file.name) if target.is_dir() else target
                 self._get_file(file, target, "GET")
 
     def do_mget(self, line: str) -> None:
         """mget PATTERN..: save all files that match."""
-        self.get_files(self._matched(line, "mget PATTERN.."), "MGET")
+        self.get_files(self._matched(line), "MGET")
 
     def do_cat(self, line: str) -> None:
         """cat PATTERN..: show files on standard output."""
-        for file in self._matched(line, "cat PATTERN.."):
+        for file in self._matched(line):
             self._get_to_stdout(file)
 
     def do_put(self, line: str) -> None:
         """put LOCAL [NAME]: store a file; `-` is standard input, `COMMAND|` a command's output."""
-        words = self._words(line, 1, 2, "put LOCAL [NAME]")
-        local, name = words[0].text, words[1].text if len(words) > 1 else ""
-        folder = self._inside()
-        piped = local == "-" or (local.endswith("|") and len(local) > 1)
-        if piped and not name:
-            raise _Failure("usage: put - NAME, or put COMMAND| NAME", EXIT_USAGE)
-        path = Path(local).expanduser()
-        with self._reported("PUT", name or path.name):
+        words = self._words(line, 1, 2)
+        local, name = words[0].text, words[-1].text
+        folder, path = self._inside(), Path(local).expanduser()
+        piped = local == "-" or (local.endswith("|") and local != "|")
+        if piped and len(words) == 1:
+            raise _Failure("a NAME must follow: put - NAME, put COMMAND| NAME", EXIT_USAGE)
+        name = name if len(words) > 1 else path.name
+        with self._reported("PUT", name):
             if local == "-":
-                self._put_stream(folder, getattr(self.stdin, "buffer", sys.stdin.buffer), name)
+                made = folder.new(name, getattr(self.stdin, "buffer", sys.stdin.buffer))
+                self._ok("PUT", name, made.filesize)
             elif piped:
                 self._put_output(folder, local[:-1], name)
             else:
-                there = {file.name: [file] for file in folder.files()} if self.on_conflict else None
-                self._put_file(folder, path, name or path.name, "PUT", there)
+                self._put_file(folder, path, name, "PUT", self._names_in(folder))
 
     def _put_output(self, folder: MinusFolder, command: str, name: str) -> None:
-        """Store what a command that the user typed prints, once it is known to have succeeded."""
+        """Store what a command that the user typed prints; nothing stays of one that fails."""
         with subprocess.Popen(command, shell=True, stdout=subprocess.PIPE) as child:  # noqa: S602
             made = folder.new(name, cast("IO[bytes]", child.stdout))
         if child.returncode:
             made.delete()
-            raise _Failure(f"the command ended with status {done.returncode}")
+            raise _Failure(f"the command ended with status {child.returncode}")
         self._ok("PUT", name, made.filesize)
 
     def do_mput(self, line: str) -> None:
         """mput PATTERN..: store all local files that match."""
-        paths: list[Path] = []
-        for word in self._words(line, 1, None, "mput PATTERN.."):
+        paths: list[str] = []
+        for word in self._words(line, 1):
             found = sorted(glob.glob(os.path.expanduser(word.pattern)))
-            paths += [Path(name) for name in found]
+            paths += found
             if not found:
-                self.statuses.append(EXIT_NO_FILE)
-                self._warn(f"minus: no local file matches {word.text}")
-        self.put_files(self._inside(), paths, "MPUT")
+                self._failed(_Failure(f"no local file matches {word.text}", EXIT_NO_FILE))
+        self.put_files(self._inside(), map(Path, paths), "MPUT")
 
     def do_del(self, line: str) -> None:
         """del PATTERN..: delete the files that match."""
-        for file in self._matched(line, "del PATTERN.."):
+        for file in self._matched(line):
             with self._reported("DEL", file.name):
                 file.delete()
                 self._ok("DEL", file.name)
 
-    do_rm = do_del
-    do_delete = do_del
+    do_rm = do_delete = do_del
 
     def do_rename(self, line: str) -> None:
         """rename OLD NEW: rename a file; outside of a folder, a folder."""
-        old, new = (word.text for word in self._words(line, 2, 2, "rename OLD NEW"))
+        old, new = (word.text for word in self._words(line, 2, 2))
         with self._reported("RENAME", old):
             found = self._find_file(old) if self.folder else self.find_folder(old)
             found.rename(new)
@@ -2215,114 +1952,92 @@ class MinusCLI(cmd.Cmd):
 
     def do_caption(self, line: str) -> None:
         """caption FILE TEXT: set a file's caption; "" for none."""
-        name, text = (word.text for word in self._words(line, 2, 2, "caption FILE TEXT"))
-        with self._reported("CAPTION", name):
-            self._find_file(name).change(caption=text)
-            self._ok("CAPTION", name)
+        self._describe(line, "caption")
 
     def do_title(self, line: str) -> None:
         """title FILE TEXT: set a file's title; "" for none."""
-        name, text = (word.text for word in self._words(line, 2, 2, "title FILE TEXT"))
-        with self._reported("TITLE", name):
-            self._find_file(name).change(title=text)
-            self._ok("TITLE", name)
+        self._describe(line, "title")
+
+    def _describe(self, line: str, field: str) -> None:
+        name, text = (word.text for word in self._words(line, 2, 2))
+        with self._reported(field.upper(), name):
+            self._find_file(name).change(**{field: text})
+            self._ok(field.upper(), name)
 
     def do_link(self, line: str) -> None:
-        """link [PATTERN..]: print short links, of the folder or of files."""
-        if not line.strip():
-            self._say(self._inside().link)
-        elif self.folder is None:
-            for word in _split(line):
-                self._say(self.find_folder(word.text).link)
-        else:
-            for file in self._matched(line, "link [PATTERN..]"):
-                self._say(file.link)
+        """link [NAME..]: print short links: of files, outside of a folder of folders."""
+        if self.folder is None:
+            for word in self._words(line, 1):
+                self.say(self.find_folder(word.text).link)
+            return
+        for item in self._matched(line) if line else [self.folder]:
+            self.say(item.link)
 
     def do_stat(self, line: str) -> None:
         """stat PATTERN..: show all that is known of files."""
-        for file in self._matched(line, "stat PATTERN.."):
-            rows = {
-                "Id": file.id,
-                "Name": file.name,
-                "Title": file.title,
-                "Caption": file.caption,
-                "Filesize": file.filesize,
-                "MIME Type": file.mimetype,
-                "Uploaded": _shown(file.uploaded),
-                "URL": file.url,
-                "URL (Raw)": file.url_rawfile,
-                "URL (Thumb)": file.url_thumbnail,
-            }
-            for label, value in rows.items():
-                self._say(f"{label + ':':<13}{value}")
-            self._say("")
+        for f in self._matched(line):
+            texts = [("Id", f.id), ("Name", f.name), ("Title", f.title), ("Caption", f.caption)]
+            facts = [("Filesize", str(f.filesize)), ("MIME Type", f.mimetype)]
+            links = [("URL", f.url), ("URL (Raw)", f.url_rawfile), ("URL (Thumb)", f.url_thumbnail)]
+            for label, value in [*texts, *facts, ("Uploaded", _shown(f.uploaded)), *links]:
+                self.say(f"{label + ':':<13}{value}".rstrip())
+            self.say("")
 
     # commands: the account, other people
 
     def do_df(self, line: str) -> None:
         """df: show the storage that is used, and the quota."""
-        self._words(line, 0, 0, "df")
         user = self._api.activeuser()
         share = 100 * user.storage_used / user.storage_quota if user.storage_quota else 0
-        self._say(f"Used: {user.storage_used} of {user.storage_quota} bytes ({share:.1f}%)")
+        self.say(f"Used: {user.storage_used} of {user.storage_quota} bytes ({share:.1f}%)")
 
     def do_profile(self, line: str) -> None:
         """profile [display_name | description | email TEXT]: show or change your profile."""
-        words = self._words(line, 0, 2, "profile [FIELD TEXT]")
+        words = [word.text for word in self._words(line, 0, 2)]
         fields = ("display_name", "description", "email")
+        if words and (len(words) == 1 or words[0] not in fields):
+            raise _Failure(f"usage: {self._usage}", EXIT_USAGE)
         if words:
-            if len(words) != 2 or words[0].text not in fields:
-                raise _Failure(f"usage: profile [{' | '.join(fields)} TEXT]", EXIT_USAGE)
-            self.user.change(**{words[0].text: words[1].text})
-            self._ok("PROFILE", words[0].text)
+            self.user.change(**{words[0]: words[1]})
+            self._ok("PROFILE", words[0])
             return
         user = self._api.activeuser()
         for name in ("username", *fields, "visits", "karma", "shared"):
-            value = getattr(user, name)
-            self._say(f"{name + ':':<14}{'' if value is None else value}")
+            self.say(f"{name + ':':<14}{_text(getattr(user, name))}".rstrip())
 
     def do_follow(self, line: str) -> None:
         """follow USER..: follow other users."""
-        for word in self._words(line, 1, None, "follow USER.."):
-            with self._reported("FOLLOW", word.text):
-                self.user.follow(word.text)
-                self._ok("FOLLOW", word.text)
+        self._each(line, "FOLLOW", self.user.follow)
 
     def do_unfollow(self, line: str) -> None:
         """unfollow USER..: follow users no more."""
-        for word in self._words(line, 1, None, "unfollow USER.."):
-            with self._reported("UNFOLLOW", word.text):
-                self.user.unfollow(word.text)
-                self._ok("UNFOLLOW", word.text)
+        self._each(line, "UNFOLLOW", self.user.unfollow)
 
     def do_followers(self, line: str) -> None:
         """followers: list who follows you."""
-        self._words(line, 0, 0, "followers")
         for user in self.user.followers():
-            self._say(user.slug)
+            self.say(user.slug)
 
     def do_following(self, line: str) -> None:
         """following: list whom you follow."""
-        self._words(line, 0, 0, "following")
         for user in self.user.following():
-            self._say(user.slug)
+            self.say(user.slug)
 
     def do_feed(self, line: str) -> None:
         """feed: list the public folders of those whom you follow, with their links."""
-        self._words(line, 0, 0, "feed")
         for folder in self.user.feed():
-            self._say(f"{_last(folder.creator):<15} {folder.name:<29} {folder.link}")
+            self.say(f"{_last(folder.creator):<15} {folder.name:<29} {folder.link}")
 
     def do_messages(self, line: str) -> None:
         """messages [USER]: show your messages, or the thread with one user."""
-        words = self._words(line, 0, 1, "messages [USER]")
-        for message in self.user.messages(words[0].text if words else None):
-            who = f"{_last(message.sender)} -> {_last(message.target)}"
-            self._say(f"{_shown(message.created)}  {who}: {message.body}")
+        who = "".join(word.text for word in self._words(line, 0, 1))
+        for message in self.user.messages(who or None):
+            people = f"{_last(message.sender)} -> {_last(message.target)}"
+            self.say(f"{_shown(message.created)}  {people}: {message.body}")
 
     def do_message(self, line: str) -> None:
         """message USER TEXT: write to a user."""
-        who, text = (word.text for word in self._words(line, 2, 2, "message USER TEXT"))
+        who, text = (word.text for word in self._words(line, 2, 2))
         with self._reported("MESSAGE", who):
             self.user.send_message(who, text)
             self._ok("MESSAGE", who)
@@ -2331,40 +2046,35 @@ class MinusCLI(cmd.Cmd):
 
     def do_lcd(self, line: str) -> None:
         """lcd [PATH | -]: change the local directory, home unless named."""
-        words = self._words(line, 0, 1, "lcd [PATH]")
+        word = "".join(word.text for word in self._words(line, 0, 1)) or "~"
         before = Path.cwd()
-        target = Path(words[0].text if words else "~").expanduser()
-        os.chdir(self._local_before if words and words[0].text == "-" else target)
+        os.chdir(self._local_before if word == "-" else Path(word).expanduser())
         self._local_before = before
-        self._say(f"Local Path: {Path.cwd()}")
+        self.do_lpwd("")
 
     def do_lpwd(self, line: str) -> None:
         """lpwd: show the local directory."""
-        self._words(line, 0, 0, "lpwd")
-        self._say(f"Local Path: {Path.cwd()}")
+        self.say(f"Local Path: {Path.cwd()}")
 
     def do_lls(self, line: str) -> None:
         """lls [PATTERN..]: list local files."""
         patterns = [os.path.expanduser(word.pattern) for word in _split(line)] or ["*"]
         for name in sorted({name for pattern in patterns for name in glob.glob(pattern)}):
-            self._say(name + ("/" if Path(name).is_dir() else ""))
+            self.say(_with_slash(name))
 
     def do_shell(self, line: str) -> None:
         """!COMMAND: run a command of the system's shell."""
-        command = line or os.environ.get("SHELL", "/bin/sh")
         self.stdout.flush()
-        if status := subprocess.call(command, shell=True):  # noqa: S602  the user typed it
+        if status := subprocess.call(line or os.environ.get("SHELL", "sh"), shell=True):  # noqa: S602
             raise _Failure(f"the command ended with status {status}")
 
     def do_quit(self, line: str) -> bool:
         """quit: leave."""
-        self._words(line, 0, 0, "quit")
         return True
 
-    do_bye = do_quit
-    do_exit = do_quit
+    do_bye = do_exit = do_quit
 
-    def do_EOF(self, _line: str) -> bool:  # noqa: N802  the name that cmd gives the end of input
+    def do_EOF(self, line: str) -> bool:  # noqa: N802  the name that cmd gives the end of input
         """Ctrl-D: leave."""
         if self.interactive:
             print(file=self.stdout)
@@ -2372,70 +2082,55 @@ class MinusCLI(cmd.Cmd):
 
     # completion
 
-    def completedefault(self, text: str, line: str, begin: int, end: int) -> list[str]:
-        """Complete the names that a command takes: remote, local, or folders."""
-        command, _, typed = line[:end].lstrip().partition(" ")
-        partial = typed.rpartition(" ")[2] if not typed.endswith("\\ ") else typed
-        while (head := typed[: len(typed) - len(partial)]).endswith("\\ "):
-            partial = head[:-1].rpartition(" ")[2] + typed[len(head) - 1 :]
+    def completedefault(self, text: str, line: str, begidx: int, endidx: int) -> list[str]:
+        """Complete the names that a command takes: of remote files or folders, or local ones."""
+        command, _, typed = line[:endidx].lstrip().partition(" ")
+        partial = re.findall(r"(?:\\.|[^\\ ])*$", typed)[0]  # the word, its spaces escaped
         stem = re.sub(r"\\(.)", r"\1", partial)
         names = [name for name in self._candidates(command, stem) if name.startswith(stem)]
-        given = len(partial) - (end - begin)
-        return [re.sub(r"([\s\\\"'|*?\[])", r"\\\1", name)[given:] for name in names]
+        before = len(partial) - len(text)  # readline has the word's end, from its last space on
+        return [re.sub(r"([\s\\\"'|*?\[])", r"\\\1", name)[before:] for name in names]
 
     def _candidates(self, command: str, stem: str) -> list[str]:
         if command in ("put", "mput", "lcd", "lls"):
             found = glob.glob(glob.escape(os.path.expanduser(stem)) + "*")
-            return [name + ("/" if Path(name).is_dir() else "") for name in found]
-        if self._cached is None:
-            folders = self.folder is None or command in ("cd", "rmdir", "public", "private")
-            items: Iterable[MinusFolder | MinusFile]
-            items = self.user.folders() if folders else self._inside().files()
-            self._cached = [item.name for item in items]
-        return self._cached
+            return [_with_slash(name) for name in found]
+        if self._completions is None:
+            of_folders = self.folder is None or command in ("cd", "rmdir", "public", "private")
+            items: Iterable[_Identified]
+            items = self.user.folders() if of_folders else self._inside().files()
+            self._completions = [item.name for item in items]
+        return self._completions
 
 
 def _is_same(file: MinusFile, path: Path) -> bool:
     """Tell whether a local file has the bytes of a remote one."""
     if not path.is_file() or path.stat().st_size != file.filesize:
         return False
-    if file.sha256:
-        return _sha256(path) == file.sha256.lower()
-    with file.file() as stream, path.open("rb") as local:
-        while block := stream.read(BLOCK):
-            if local.read(len(block)) != block:
-                return False
+    with path.open("rb") as local:
+        if file.sha256:
+            digest = hashlib.sha256()
+            while block := local.read(BLOCK):
+                digest.update(block)
+            return digest.hexdigest() == str(file.sha256).lower()
+        with file.file() as stream:  # a service that tells no digest
+            while block := stream.read(BLOCK):
+                if local.read(len(block)) != block:
+                    return False
     return True
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def _with_slash(name: str) -> str:
+    return f"{name.rstrip('/')}/" if Path(name).is_dir() else name
 
 
 def _shown(moment: datetime | None) -> str:
     return "-" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _sorted(
-    items: Iterable[T],
-    flags: set[str],
-    size: Callable[[T], int],
-    moment: Callable[[T], datetime | None],
-) -> Iterable[T]:
-    """Order a listing as the flags of `ls` say; without them as it comes, page by page."""
-    if not flags & set("tSr"):
-        return items
-    found = list(items)
-    epoch = datetime.fromtimestamp(0, timezone.utc)
-    if "S" in flags:
-        found.sort(key=size, reverse=True)
-    elif "t" in flags:
-        found.sort(key=lambda item: moment(item) or epoch, reverse=True)
-    return found[::-1] if "r" in flags else found
+def _columns(name: str, moment: datetime | None) -> str:
+    """The first two columns of a listing."""
+    return f"{name:<29} {_shown(moment):<19}  "
 
 
 # --- command line ---
@@ -2482,12 +2177,12 @@ def _run(options: argparse.Namespace, streams: Mapping[str, IO[str] | None]) -> 
     """Sign in and do what was asked. -> exit status"""
     api = connect(
         options.url,
-        options.username,
-        options.password,
         config=options.config,
         data=options.data,
         debug=options.debug,
         ask=_ask_password,
+        username=options.username,
+        password=options.password,
     )
     user = api.activeuser()
     shell = MinusCLI(user, on_conflict=options.on_conflict, quiet=options.quiet, **streams)
@@ -2496,7 +2191,7 @@ def _run(options: argparse.Namespace, streams: Mapping[str, IO[str] | None]) -> 
     elif options.list_folders:
         for folder in user.folders():
             public = " PUBLIC" if folder.is_public else ""
-            shell._say(f"{folder.name} ({folder.file_count} files){public}")
+            shell.say(f"{folder.name} ({folder.file_count} files){public}")
     elif options.put:
         return _put(shell, options.put[0], options.put[1:], public=options.public)
     elif options.get:

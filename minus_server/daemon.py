@@ -28,9 +28,11 @@ from granian.server.embed import Server
 
 from minus_server import __version__
 from minus_server.app import Activity, build
+from minus_server.embedded import read_json
 from minus_server.names import username
 from minus_server.service import Service, open_service
 
+_LOCK_TRIES = 10
 STOP_SECONDS = 30  # what transfers in flight get
 _LOGGING = {
     "version": 1,
@@ -67,9 +69,12 @@ class Lock:
     def take(self) -> bool:
         """Take it. -> False when another process has it"""
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        for _ in range(_LOCK_TRIES):
+            with suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.01)  # a client that looks whether somebody serves has it for a moment
+        else:
             os.close(handle)
             return False
         os.truncate(handle, 0)
@@ -89,15 +94,6 @@ class Lock:
             return None
         text = self._path.read_text()
         return int(text) if text.isdigit() else None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """What a file of the folder says; empty where there is none that can be read."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from minus_server import names
 from minus_server.accounts import Caller, Clock
 from minus_server.blobs import Blobs, Writer
-from minus_server.catalog import Catalog, File, Folder, IntegrityError, User
+from minus_server.catalog import Catalog, File, Folder, IntegrityError, Rows, User
 from minus_server.errors import Forbidden, NotFound, NotSignedIn, QuotaExceeded, Refused
 from minus_server.pictures import MEDIUM, SMALL, Pictures
 
@@ -65,7 +65,7 @@ class Library:
         with self._catalog.read() as rows:
             folder = rows.folder(folder_id, caller.user.n)
         if folder is None or not _may_see(caller, folder):
-            raise NotFound("There is no such folder.")
+            raise _no_folder()
         return folder
 
     def _own_folder(self, caller: Caller, folder_id: str, scope: str) -> Folder:
@@ -84,6 +84,7 @@ class Library:
         folder = self.folder(caller, folder_id)
         if folder.owner_n != caller.user.n:
             with self._catalog.write() as rows:
+                _current(rows, folder)
                 rows.add_to_folder(folder.n, "view_count", 1)
                 rows.add_visit(caller.user.n, folder.n, self._now())
                 if folder.owner_n is not None:
@@ -143,6 +144,7 @@ class Library:
         folder = self._own_folder(caller, folder_id, "modify_all")
         order = changes.pop("item_ordering", None)
         with self._catalog.write() as rows:
+            folder = _current(rows, folder)
             if order is not None:
                 rows.order_files(folder.n, order)
             turn = int(changes.get("is_public", folder.is_public)) - int(folder.is_public)
@@ -155,6 +157,7 @@ class Library:
         """Remove a folder and its files, and give back their room."""
         folder = self._own_folder(caller, folder_id, "modify_all")
         with self._catalog.write() as rows:
+            folder = _current(rows, folder)
             size, blobs = rows.folder_bytes(folder.n)
             rows.delete_folder(folder.n)
             rows.add_to_user(caller.user.n, "used", -size)
@@ -168,6 +171,7 @@ class Library:
         caller.need("modify_user")
         folder = self.folder(caller, folder_id)
         with self._catalog.write() as rows:
+            _current(rows, folder)
             if rows.add_star(caller.user.n, folder.n):
                 rows.add_to_folder(folder.n, "star_count", 1)
         return self.folder(caller, folder_id)
@@ -322,6 +326,17 @@ class Library:
         if made is None:
             raise NotFound("The icon cannot be drawn.")
         return made, "image/png"
+
+
+def _current(rows: Rows, folder: Folder) -> Folder:
+    """The folder as it is inside this transaction. Raises NotFound when it went meanwhile."""
+    if (found := rows.folder(folder.id)) is None:
+        raise _no_folder()
+    return found
+
+
+def _no_folder() -> NotFound:
+    return NotFound("There is no such folder.")
 
 
 def _no_file() -> NotFound:

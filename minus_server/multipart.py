@@ -7,7 +7,6 @@ line feeds and a form without its closing line, which this service must take. He
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.message import Message
 from urllib.parse import unquote
 
 from minus_server.errors import BadRequest
@@ -15,7 +14,8 @@ from minus_server.errors import BadRequest
 MAX_HEADERS = 16 * 1024  # bytes of one part's headers
 MAX_PARTS = 100
 _BOUNDARY = re.compile(r"""boundary=(?:"([^"]{1,200})"|([^\s;,"]{1,200}))""", re.IGNORECASE)
-_FILENAME = re.compile(r"""filename="((?:\\["\\]|[^"])*)"?""", re.IGNORECASE)
+_FOLDED = re.compile(rb"\n[ \t]+")
+_PARAMETER = re.compile(r"""(?:^|[;\s])([^\s=;"]+)\s*=\s*(?:"((?:\\["\\]|[^"])*)"?|([^;]*))""")
 
 
 @dataclass
@@ -79,9 +79,9 @@ class Parser:
             self._ended = True
             return []
         at = self._buffer.find(b"\n")
+        if (at if at >= 0 else len(self._buffer)) > MAX_HEADERS:
+            raise BadRequest("A boundary's line of the form does not end.")
         if at < 0:
-            if len(self._buffer) > MAX_HEADERS:
-                raise BadRequest("A boundary's line of the form does not end.")
             return None
         self._buffer = self._buffer[at:]
         self._state = self._headers
@@ -92,11 +92,12 @@ class Parser:
         ends = [
             at + len(end) for end in (b"\n\r\n", b"\n\n") if (at := self._buffer.find(end)) >= 0
         ]
+        end = min(ends, default=len(self._buffer) + 1)
+        if end > MAX_HEADERS:
+            raise BadRequest("The headers of a part of the form are too long.")
         if not ends:
-            if len(self._buffer) > MAX_HEADERS:
-                raise BadRequest("The headers of a part of the form are too long.")
             return None
-        head, self._buffer = self._buffer[: min(ends)], b"\n" + self._buffer[min(ends) :]
+        head, self._buffer = self._buffer[:end], b"\n" + self._buffer[end:]
         self._parts += 1
         if self._parts > MAX_PARTS:
             raise BadRequest(f"The form has more than {MAX_PARTS} parts.")
@@ -131,18 +132,18 @@ class Parser:
 
 def _part(head: bytes) -> Part:
     """Read a part's headers; names of files come in UTF-8, else in Latin-1."""
-    lines = head.replace(b"\r", b"").strip(b"\n").split(b"\n")
-    headers = Message()
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        key = name.strip().decode("latin-1").lower()
-        if colon and key in ("content-disposition", "content-type"):
-            headers[key] = _decode(value.strip())
-    disposition = str(headers.get("content-disposition", ""))
+    headers: dict[str, str] = {}
+    for line in _FOLDED.sub(b" ", head.replace(b"\r", b"")).split(b"\n"):
+        name, _, value = line.partition(b":")
+        headers.setdefault(name.strip().decode("latin-1").lower(), _decode(value.strip()))
+    parameters: dict[str, str] = {}
+    for key, quoted, plain in _PARAMETER.findall(headers.get("content-disposition", "")):
+        text = re.sub(r'\\(["\\])', r"\1", quoted) or plain.strip()
+        parameters.setdefault(key.lower(), text)
     return Part(
-        name=_parameter(headers, "name") or "",
-        filename=_filename(disposition, headers),
-        content_type=str(headers.get("content-type", "")),
+        name=parameters.get("name", ""),
+        filename=_filename(parameters),
+        content_type=headers.get("content-type", ""),
     )
 
 
@@ -153,17 +154,11 @@ def _decode(value: bytes) -> str:
         return value.decode("latin-1")
 
 
-def _parameter(headers: Message, name: str) -> str | None:
-    value = headers.get_param(name, header="content-disposition")
-    if isinstance(value, tuple):  # RFC 2231: charset, language, text
-        return unquote(value[2], encoding=value[0] or "utf-8", errors="replace")
-    return value
-
-
-def _filename(disposition: str, headers: Message) -> str | None:
-    """`filename*` before `filename`; browsers write a quote in a name as %22."""
-    if "filename*" in disposition.lower():
-        return _parameter(headers, "filename")
-    if found := _FILENAME.search(disposition):
-        return re.sub(r'\\(["\\])', r"\1", found[1]).replace("%22", '"')
-    return _parameter(headers, "filename")
+def _filename(parameters: dict[str, str]) -> str | None:
+    """`filename*` (RFC 8187) before `filename`; browsers write a quote in a name as %22."""
+    charset, *rest = parameters.get("filename*", "").split("'", 2)
+    if len(rest) == 2:
+        encoding = "latin-1" if charset.lower() == "iso-8859-1" else "utf-8"
+        return unquote(rest[1], encoding=encoding, errors="replace")
+    name = parameters.get("filename")
+    return None if name is None else name.replace("%22", '"')

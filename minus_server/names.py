@@ -3,12 +3,12 @@
 Each parser takes the text of a field and returns the value, or raises BadRequest.
 """
 
-import ast
 import json
 import mimetypes
 import re
 import secrets
 import string
+from contextlib import suppress
 from urllib.parse import unquote
 
 from minus_server.errors import BadRequest
@@ -27,6 +27,7 @@ _RESERVED_SLUGS = frozenset(address[2:] for address in FIXED_ADDRESSES)
 
 _ALPHABET = string.ascii_letters + string.digits
 _ID = re.compile(rf"[A-Za-z0-9]{{{ID_LENGTH}}}")
+_LISTED_ID = re.compile(rf"""\s*(?:u?(["']))?({_ID.pattern})(?(1)\1)\s*""")
 _USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|[\ud800-\udfff]")
@@ -124,27 +125,17 @@ def boolean(value: str) -> bool:
 
 def id_list(value: str) -> list[str]:
     """Ids as a JSON list, as a Python list's repr or with commas; what is no id is left out."""
-    items: object
-    try:
+    items: object = value
+    with suppress(ValueError, RecursionError):
         items = json.loads(value)
-    except (ValueError, RecursionError):
-        items = _literal(value)
     if isinstance(items, str):
-        items = items.strip("[](){} ").split(",")
-    if not isinstance(items, list | tuple):
+        items = items.strip("[](){} \t\r\n").split(",", MAX_ORDER)
+    if not isinstance(items, list):
         raise BadRequest("The list of ids cannot be read.")
     if len(items) > MAX_ORDER:
         raise BadRequest(f"The list has more than {MAX_ORDER} ids.")
-    ids = (item.strip(" '\"\t\r\n") for item in items if isinstance(item, str))
-    return list(dict.fromkeys(item for item in ids if is_id(item)))
-
-
-def _literal(value: str) -> object:
-    """Read a Python literal, or give the text back where it is none."""
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return value
+    found = (_LISTED_ID.fullmatch(item) for item in items if isinstance(item, str))
+    return list(dict.fromkeys(match[2] for match in found if match))
 
 
 def page(value: str) -> int:

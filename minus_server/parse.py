@@ -98,11 +98,16 @@ def _json(data: bytes) -> Parameters:
         raise BadRequest("The body is not JSON.") from None
     if not isinstance(found, dict):
         raise BadRequest("The body is JSON, but not an object.")
-    return {
+    fields = {
         key: value if isinstance(value, str) else json.dumps(value)
         for key, value in found.items()
         if value is not None
     }
+    try:
+        "".join(fields.values()).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can spell
+        raise BadRequest("A text of the body is not Unicode.") from None
+    return fields
 
 
 def _form(content_type: str, data: bytes) -> Parameters:

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -64,7 +65,7 @@ class Pictures:
                 line = b""
             finally:
                 alarm.cancel()
-            if not line:
+            if not line.endswith(b"\n"):
                 self._end()
                 return None
             answer: dict[str, Any] = json.loads(line)
@@ -88,7 +89,8 @@ class Pictures:
         if self._child is not None:
             self._child.kill()
             for pipe in _pipes(self._child):
-                pipe.close()
+                with suppress(OSError):  # a job that a dead child never took
+                    pipe.close()
             self._child.wait()
         self._child = None
 
