@@ -1,0 +1,48 @@
+"""Packaging: the client alone needs `requests`; the service is the extra [server]."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+SERVER = [
+    "alembic>=1.16",
+    "argon2-cffi>=25.1",
+    "granian>=2.7",
+    "pillow>=12",
+    "sqlalchemy>=2.1",
+    "starlette>=1.0",
+]
+TEST = [
+    "build>=1.2",
+    "hypothesis>=6.150",
+    "mypy>=2.0",
+    "pytest>=9",
+    "responses>=0.26",
+    "ruff>=0.17,<0.18",
+    "types-requests>=2.32",
+]
+
+setup(
+    name="minus",
+    version="2.0.0",
+    description="Share files from the terminal: client, library, shell and service",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    py_modules=["minus"],
+    packages=find_packages(include=["minus_server", "minus_server.*"]),
+    package_data={"minus_server.migrations": ["script.py.mako"]},
+    install_requires=["requests>=2.32"],
+    extras_require={"server": SERVER, "progress": ["tqdm>=4.67"], "test": TEST},
+    entry_points={
+        "console_scripts": ["minus = minus:main", "minus-server = minus_server.cli:main"],
+    },
+    classifiers=[
+        "Environment :: Console",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Communications :: File Sharing",
+    ],
+)
