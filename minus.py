@@ -61,8 +61,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, ove
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util.retry import Retry
+from requests.adapters import HTTPAdapter, Retry
 
 __all__ = [
     "MinusAPIError",
