@@ -45,6 +45,7 @@ import operator
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import stat
@@ -53,7 +54,6 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -1436,39 +1436,21 @@ def _words_of(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-@dataclass
-class _Word:
-    """A word that was typed: `text` as meant, `pattern` with what was escaped made literal."""
+def _split(line: str) -> list[str]:
+    """Split a command line as a shell does. Raises ValueError where a quote is not closed."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    lexer.escape = "" if _ON_WINDOWS else "\\"
+    return list(lexer)
 
-    text: str = ""
-    pattern: str = ""
+
+# a word, perhaps quoted, and an unquoted | with all that follows, its own quotes included
+_PIPED = re.compile(r"""((?:[^\s"'\\]|\\.|"[^"]*"|'[^']*')+)\s+(\|.+)""")
 
 
-def _split(line: str) -> list[_Word]:
-    """Split a command line: quotes, backslashes, and from a word's first ` |` on all is one."""
-    words: list[_Word] = []
-    word, quoted, at = None, "", 0
-    while at < len(line):
-        char, at = line[at], at + 1
-        if not quoted and char.isspace():
-            word = None
-            continue
-        if word is None:
-            if char == "|":
-                return [*words, _Word(line[at - 1 :].strip())]
-            word = _Word()
-            words.append(word)
-        if char in (quoted or "\"'"):
-            quoted = "" if quoted else char
-            continue
-        literal = quoted == "'"
-        if char == "\\" and not literal and at < len(line) and not _ON_WINDOWS:
-            char, at, literal = line[at], at + 1, True
-        word.text += char
-        word.pattern += glob.escape(char) if literal else char
-    if quoted:
-        raise _Failure(f"a {quoted} is not closed", EXIT_USAGE)
-    return words
+def _matches(name: str, pattern: str) -> bool:
+    """Tell whether a pattern of the shell, or the name itself, was meant for this name."""
+    return name == pattern or fnmatchcase(name, pattern)
 
 
 class MinusCLI(cmd.Cmd):
@@ -1534,9 +1516,9 @@ class MinusCLI(cmd.Cmd):
     def _each(self, line: str, verb: str, act: Callable[[str], object]) -> None:
         """Do the same with each word of a command, and say how it went."""
         for word in self._words(line, 1):
-            with self._reported(verb, word.text):
-                act(word.text)
-                self._ok(verb, word.text)
+            with self._reported(verb, word):
+                act(word)
+                self._ok(verb, word)
 
     @contextlib.contextmanager
     def _progress(self, name: str) -> Iterator[Progress | None]:
@@ -1630,7 +1612,7 @@ class MinusCLI(cmd.Cmd):
 
     # what commands are made of
 
-    def _words(self, line: str, least: int, most: int | None = None) -> list[_Word]:
+    def _words(self, line: str, least: int, most: int | None = None) -> list[str]:
         """The words of a command, as many as it takes."""
         words = _split(line)
         if len(words) < least or (most is not None and len(words) > most):
@@ -1668,7 +1650,7 @@ class MinusCLI(cmd.Cmd):
         unmatched = dict.fromkeys(patterns)
         for file in folder.files():
             names = (file.name, f"@{file.id}")
-            hits = [p for p in patterns if any(fnmatchcase(name, p) for name in names)]
+            hits = [p for p in patterns if any(_matches(name, p) for name in names)]
             for hit in hits:
                 unmatched.pop(hit, None)
             if hits:
@@ -1677,8 +1659,7 @@ class MinusCLI(cmd.Cmd):
             self._failed(_Failure(f"no file matches {pattern}", EXIT_NO_FILE))
 
     def _matched(self, line: str) -> list[MinusFile]:
-        patterns = [word.pattern for word in self._words(line, 1)]
-        return list(self.match(self._inside(), patterns))
+        return list(self.match(self._inside(), self._words(line, 1)))
 
     # getting
 
@@ -1793,7 +1774,7 @@ class MinusCLI(cmd.Cmd):
 
     def do_cd(self, line: str) -> None:
         """cd [FOLDER | .. | ../FOLDER | / | -]: change the remote folder."""
-        word = "".join(word.text for word in self._words(line, 0, 1))
+        word = "".join(self._words(line, 0, 1))
         target = re.sub(r"^(\.\./|/)+", "", word)
         with self._reported("CWD", word or "/"):
             places = {"": None, "..": None, ".": self.folder, "-": self._previous}
@@ -1807,7 +1788,7 @@ class MinusCLI(cmd.Cmd):
 
     def do_ls(self, line: str) -> None:
         """ls [PATTERN..]: list folders, or the files of the folder."""
-        patterns = [word.pattern for word in _split(line) if word.text != "-l"]
+        patterns = [word for word in _split(line) if word != "-l"]
         if self.folder:
             files = self.match(self.folder, patterns) if patterns else self.folder.files()
             self.say(f"{'Name':<30}{'Uploaded':<21}{'Size':>8}  Title")
@@ -1816,7 +1797,7 @@ class MinusCLI(cmd.Cmd):
                 self.say(f"{_columns(f.name, f.uploaded)}{f.filesize:>8}  {f.title or '-'}")
             return
         names = patterns or ["*"]
-        found = [f for f in self.user.folders() if any(fnmatchcase(f.name, p) for p in names)]
+        found = [f for f in self.user.folders() if any(_matches(f.name, p) for p in names)]
         if patterns and not found:
             raise _Failure("no folder matches", EXIT_NO_FOLDER)
         self.say(f"{'Folder':<30}{'Updated':<21}Files  Creator  Visibility")
@@ -1862,17 +1843,18 @@ class MinusCLI(cmd.Cmd):
     def do_order(self, line: str) -> None:
         """order FILE..: put these files first, in this order."""
         folder = self._inside()
-        folder.reorder([self._find_file(word.text) for word in self._words(line, 1)])
+        folder.reorder([self._find_file(word) for word in self._words(line, 1)])
         self._ok("ORDER", folder.name)
 
     # commands: files
 
     def do_get(self, line: str) -> None:
         """get FILE [LOCAL | - | |COMMAND]: save a file, show it, or pipe it into a command."""
-        words = self._words(line, 1, 2)
-        local = words[1].text if len(words) > 1 else ""
-        with self._reported("GET", words[0].text):
-            file = self._find_file(words[0].text)
+        piped = _PIPED.fullmatch(line)
+        words = [*self._words(piped[1], 1, 1), piped[2]] if piped else self._words(line, 1, 2)
+        local = "".join(words[1:])
+        with self._reported("GET", words[0]):
+            file = self._find_file(words[0])
             if local == "-":
                 self._get_to_stdout(file)
                 self._ok("GET", file.name, file.filesize, aside=True)
@@ -1896,7 +1878,7 @@ class MinusCLI(cmd.Cmd):
     def do_put(self, line: str) -> None:
         """put LOCAL [NAME]: store a file; `-` is standard input, `COMMAND|` a command's output."""
         words = self._words(line, 1, 2)
-        local, name = words[0].text, words[-1].text
+        local, name = words[0], words[-1]
         folder, path = self._inside(), Path(local).expanduser()
         piped = local == "-" or (local.endswith("|") and local != "|")
         if piped and len(words) == 1:
@@ -1924,10 +1906,11 @@ class MinusCLI(cmd.Cmd):
         """mput PATTERN..: store all local files that match."""
         paths: list[str] = []
         for word in self._words(line, 1):
-            found = sorted(glob.glob(os.path.expanduser(word.pattern)))
+            local = os.path.expanduser(word)
+            found = [local] if os.path.lexists(local) else sorted(glob.glob(local))
             paths += found
             if not found:
-                self._failed(_Failure(f"no local file matches {word.text}", EXIT_NO_FILE))
+                self._failed(_Failure(f"no local file matches {word}", EXIT_NO_FILE))
         self.put_files(self._inside(), map(Path, paths), "MPUT")
 
     def do_del(self, line: str) -> None:
@@ -1941,7 +1924,7 @@ class MinusCLI(cmd.Cmd):
 
     def do_rename(self, line: str) -> None:
         """rename OLD NEW: rename a file; outside of a folder, a folder."""
-        old, new = (word.text for word in self._words(line, 2, 2))
+        old, new = self._words(line, 2, 2)
         with self._reported("RENAME", old):
             found = self._find_file(old) if self.folder else self.find_folder(old)
             found.rename(new)
@@ -1958,7 +1941,7 @@ class MinusCLI(cmd.Cmd):
         self._describe(line, "title")
 
     def _describe(self, line: str, field: str) -> None:
-        name, text = (word.text for word in self._words(line, 2, 2))
+        name, text = self._words(line, 2, 2)
         with self._reported(field.upper(), name):
             self._find_file(name).change(**{field: text})
             self._ok(field.upper(), name)
@@ -1967,7 +1950,7 @@ class MinusCLI(cmd.Cmd):
         """link [NAME..]: print short links: of files, outside of a folder of folders."""
         if self.folder is None:
             for word in self._words(line, 1):
-                self.say(self.find_folder(word.text).link)
+                self.say(self.find_folder(word).link)
             return
         for item in self._matched(line) if line else [self.folder]:
             self.say(item.link)
@@ -1992,7 +1975,7 @@ class MinusCLI(cmd.Cmd):
 
     def do_profile(self, line: str) -> None:
         """profile [display_name | description | email TEXT]: show or change your profile."""
-        words = [word.text for word in self._words(line, 0, 2)]
+        words = self._words(line, 0, 2)
         fields = ("display_name", "description", "email")
         if words and (len(words) == 1 or words[0] not in fields):
             raise _Failure(f"usage: {self._usage}", EXIT_USAGE)
@@ -2029,14 +2012,14 @@ class MinusCLI(cmd.Cmd):
 
     def do_messages(self, line: str) -> None:
         """messages [USER]: show your messages, or the thread with one user."""
-        who = "".join(word.text for word in self._words(line, 0, 1))
+        who = "".join(self._words(line, 0, 1))
         for message in self.user.messages(who or None):
             people = f"{_last(message.sender)} -> {_last(message.target)}"
             self.say(f"{_shown(message.created)}  {people}: {message.body}")
 
     def do_message(self, line: str) -> None:
         """message USER TEXT: write to a user."""
-        who, text = (word.text for word in self._words(line, 2, 2))
+        who, text = self._words(line, 2, 2)
         with self._reported("MESSAGE", who):
             self.user.send_message(who, text)
             self._ok("MESSAGE", who)
@@ -2045,7 +2028,7 @@ class MinusCLI(cmd.Cmd):
 
     def do_lcd(self, line: str) -> None:
         """lcd [PATH | -]: change the local directory, home unless named."""
-        word = "".join(word.text for word in self._words(line, 0, 1)) or "~"
+        word = "".join(self._words(line, 0, 1)) or "~"
         before = Path.cwd()
         os.chdir(self._local_before if word == "-" else Path(word).expanduser())
         self._local_before = before
@@ -2057,7 +2040,7 @@ class MinusCLI(cmd.Cmd):
 
     def do_lls(self, line: str) -> None:
         """lls [PATTERN..]: list local files."""
-        patterns = [os.path.expanduser(word.pattern) for word in _split(line)] or ["*"]
+        patterns = [os.path.expanduser(word) for word in _split(line)] or ["*"]
         for name in sorted({name for pattern in patterns for name in glob.glob(pattern)}):
             self.say(_with_slash(name))
 
