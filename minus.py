@@ -41,11 +41,9 @@ import hashlib
 import importlib.util
 import io
 import json
-import operator
 import os
 import re
 import secrets
-import shlex
 import shutil
 import signal
 import stat
@@ -56,9 +54,10 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, overload
-from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import requests
 from requests.adapters import HTTPAdapter, Retry
@@ -206,11 +205,28 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, (parts.hostname or "").lower(), port
 
 
+def _joined(base: str, link: str, method: str = "", path: str = "") -> str:
+    """The address that a link of the service leads to. Raises MinusAPIError where it is none."""
+    with contextlib.suppress(ValueError):
+        found = urljoin(base, link)
+        if _origin(found)[0] in ("http", "https"):
+            return found
+    raise MinusAPIError("the service gave a link that is no web address", None, method, path)
+
+
+class _Session(requests.Session):
+    """A session that leaves redirects alone: even unfollowed, requests reads and parses them."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+
 def _service_url(url: str) -> str:
     """The service's address with one slash at its end. Raises MinusConfigError when it is none."""
     text = url.strip()
     try:
-        parts = urlsplit(text if "://" in text else f"https://{text}")
+        here = re.match(r"(127\.|localhost\b|\[::1\])", text)
+        parts = urlsplit(text if "://" in text else f"http{'' if here else 's'}://{text}")
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         usable = None
@@ -218,7 +234,8 @@ def _service_url(url: str) -> str:
         raise MinusConfigError(f"{url!r} is no address of a service")
     path = parts.path.rstrip("/")
     path = path.removesuffix("/api/v2").removesuffix("/api").rstrip("/")
-    return urlunsplit((parts.scheme, parts.netloc, f"{path}/", "", ""))
+    place = parts.netloc.rpartition("@")[2]  # a password in it would be shown with it
+    return urlunsplit((parts.scheme, place, f"{path}/", "", ""))
 
 
 _STATE = ("access_token", "refresh_token", "scope", "expires")
@@ -242,7 +259,7 @@ class MinusConnection:
         found = url or os.environ.get("MINUS_URL") or read_config().get("url")
         if not found:
             raise MinusConfigError(
-                "no service is named: give url=, set MINUS_URL, or use connect()"
+                "no service is named: by url=, MINUS_URL or the config file; or use connect()"
             )
         self.url = _service_url(found)
         self.api_key = api_key
@@ -253,10 +270,9 @@ class MinusConnection:
         self.scope: str | None = None
         self.expires: float | None = None
         self._secret = api_secret
-        self._user: MinusUser | None = None
         self._tokens: _TokenFile | None = None
         self._sign_in: Callable[[], None] | None = None  # when refreshing does not help
-        self._session = requests.Session()
+        self._session = _Session()
         # a proxy or a ~/.netrc has no business between us and our own machine
         self._session.trust_env = _origin(self.url)[1] not in ("127.0.0.1", "localhost", "::1")
         self._session.headers["User-Agent"] = f"minus/{__version__}"
@@ -297,8 +313,7 @@ class MinusConnection:
 
     def find(self, name: str) -> MinusFolder | None:
         """The signed-in user's first folder of this name."""
-        self._user = self._user or self.activeuser()
-        return self._user.find(name)
+        return self.activeuser().find(name)
 
     def list(self, url: str) -> PagedList[JSON]:
         """Any list of the API, its rows as they come."""
@@ -338,9 +353,7 @@ class MinusConnection:
 
     def _absolute(self, url: str) -> str:
         """Resolve a link of the service or of ours against the API's address."""
-        link = urljoin(f"{self.url}api/v2/", url)
-        if urlsplit(link).scheme not in ("http", "https"):
-            raise MinusAPIError("the service gave a link that is no web address")
+        link = _joined(f"{self.url}api/v2/", url)
         if self.force_https and link.startswith("http:"):
             return f"https:{link[5:]}"
         return link
@@ -381,9 +394,10 @@ class MinusConnection:
             if method != "GET" or not target or not response.is_redirect:
                 return response
             response.close()
-            onward = urljoin(link, target)
+            path = urlsplit(link).path
+            onward = _joined(link, target, method, path)
             if urlsplit(onward).scheme not in ("https", urlsplit(link).scheme):
-                raise MinusAPIError("refused a redirect away from https", None, method, "")
+                raise MinusAPIError("refused a redirect away from https", None, method, path)
             token = token if _origin(onward) == _origin(link) else None
             link = onward
         raise MinusAPIError("too many redirects", None, method, urlsplit(link).path)
@@ -482,31 +496,36 @@ class MinusConnection:
     def _adopt(self, kept: Mapping[str, Any]) -> None:
         for name in _STATE:
             setattr(self, name, kept.get(name))
+        if not isinstance(self.expires, int | float):
+            self.expires = None
 
     def _can_renew(self) -> bool:
         return bool(self.refresh_token or self._sign_in)
 
     def _renew(self) -> None:
         """Get a token that is good: another process's, by refreshing, or by signing in anew."""
-        kept = self._tokens.load() if self._tokens else {}
-        if kept.get("access_token") not in (None, self.access_token):
-            self._adopt(kept)
-            if (self.expires or 0) > time.time() + REFRESH_SECONDS:
-                return
-        try:
-            if self.refresh_token:
-                self.refresh()
-                return
-        except MinusAuthError:
-            if self._sign_in is None:
-                raise
-        if self._sign_in is not None:
-            self._sign_in()
+        with self._tokens.locked() if self._tokens else contextlib.nullcontext():
+            kept = self._tokens.load() if self._tokens else {}
+            if kept.get("access_token") not in (None, self.access_token):
+                self._adopt(kept)
+                if (self.expires or 0) > time.time() + REFRESH_SECONDS:
+                    return
+            try:
+                if self.refresh_token:
+                    self.refresh()
+                    return
+            except MinusAuthError:
+                if self._sign_in is None:
+                    raise
+            if self._sign_in is not None:
+                self._sign_in()
 
 
 def _rewound(body: object) -> bool:
     """Make a body ready to be sent again. -> False where its source cannot go back"""
-    return not isinstance(body, _Form) or body.rewind()
+    if isinstance(body, _Form):
+        return body.rewind()
+    return body is None or isinstance(body, bytes | str | Mapping)
 
 
 def _reason(error: BaseException) -> str:
@@ -518,25 +537,26 @@ def _reason(error: BaseException) -> str:
     if isinstance(cause, BaseException) and cause is not inner:
         return _reason(cause)
     text = str(inner.args[-1] if inner.args else inner)
-    return re.sub(r"^.*object at 0x[0-9a-f]+>?[,:]? ?", "", text) or type(error).__name__
+    return (
+        re.sub(r"^.*(object at 0x[0-9a-f]+>?[,:]|Connection\(.*?\):) ?", "", text)
+        or type(error).__name__
+    )
 
 
-_SECRET_FIELDS = ("bearer_token", "access_token", "client_secret", "password", "refresh_token")
+_SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization", "set-cookie")
 
 
 def _trace(method: str, link: str, response: requests.Response, took: float) -> None:
-    """Show one exchange on standard error, headers without secrets, no bodies."""
-    parts = urlsplit(link)
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    shown = urlencode([(k, "***" if k in _SECRET_FIELDS else v) for k, v in pairs])
-    lines = [f"> {method} {urlunsplit(parts._replace(query=shown))}"]
-    for name, value in response.request.headers.items():
-        hidden = name.lower() in ("authorization", "cookie", "proxy-authorization")
-        lines.append(f"> {name}: {'***' if hidden else value!s}")
-    lines.append(f"< {response.status_code} {response.reason} ({took * 1000:.0f} ms)")
-    for name, value in response.headers.items():
-        lines.append(f"< {name}: {'***' if name.lower() == 'set-cookie' else value}")
-    print("\n".join(printable(line) for line in lines), file=sys.stderr)
+    """Show one exchange on standard error: no query, no secret header, no body."""
+
+    def rows(sign: str, headers: Mapping[str, str]) -> list[str]:
+        secret = {name: "***" for name in headers if name.lower() in _SECRET_HEADERS}
+        return [f"{sign} {name}: {secret.get(name, text)}" for name, text in headers.items()]
+
+    asked = [f"> {method} {link.partition('?')[0]}", *rows(">", response.request.headers)]
+    status = f"< {response.status_code} {response.reason} ({took * 1000:.0f} ms)"
+    for line in (*asked, status, *rows("<", response.headers)):
+        print(printable(line), file=sys.stderr)
 
 
 # --- paging ---
@@ -577,9 +597,9 @@ class PagedList(Sequence[T], Generic[T]):
     def __getitem__(self, at: slice) -> list[T]: ...
     def __getitem__(self, at: int | slice) -> T | list[T]:
         if isinstance(at, slice):
-            start, stop, _ = at.indices(len(self))
-            self._reach(max(start, stop) - 1)
-            return self._items[at]
+            wanted = range(len(self))[at]
+            self._reach(max(wanted, default=-1))
+            return [self._items[index] for index in wanted]
         index = at + len(self) if at < 0 else at
         if index < 0 or not self._reach(index):
             raise IndexError("the list has no such item")
@@ -596,21 +616,19 @@ class PagedList(Sequence[T], Generic[T]):
         rows, onward = answer.get("results"), answer.get("next")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise MinusAPIError("the list has no results", None, "GET", urlsplit(link).path)
-        self._seen.add(link)
-        self._items += [self._make(row) for row in rows]
-        self._total = total if isinstance(total := answer.get("total"), int) else self._total
-        self._next = urljoin(link, onward) if isinstance(onward, str) and onward else None
-        self._check(link, bool(rows))
-        return len(rows)
-
-    def _check(self, link: str, some: bool) -> None:
-        have, total = len(self._items), self._total
-        broken = self._next is not None and not some
+        total = total if isinstance(total := answer.get("total"), int) else self._total
+        follows = urljoin(link, onward) if isinstance(onward, str) and onward else None
+        have = len(self._items) + len(rows)
+        broken = follows is not None and not rows
         if total is not None:
-            broken = broken or have > total or (self._next is None and have < total)
+            broken = broken or have > total or (follows is None and have < total)
         if broken:
             why = f"the list is broken: {have} of {total} items came"
             raise MinusAPIError(why, None, "GET", urlsplit(link).path)
+        self._seen.add(link)
+        self._items += [self._make(row) for row in rows]
+        self._total, self._next = total, follows
+        return len(rows)
 
     def _reach(self, at: int) -> bool:
         """Fetch until the item is there. -> False when the list ends before it"""
@@ -641,9 +659,11 @@ def _date(value: object) -> datetime | None:
     """A date of the service, aware, in UTC; None where it gave none that can be read."""
     try:
         found = datetime.fromisoformat(str(value).strip().replace("Z", "+00:00"))
-    except ValueError:
+        if found.tzinfo is None:
+            return found.replace(tzinfo=timezone.utc)
+        return found.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
         return None
-    return found.astimezone(timezone.utc) if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
 def _strings(value: object) -> list[str]:
@@ -671,6 +691,9 @@ def _last(link: object) -> str:
 
 
 def _quoted(text: str) -> str:
+    """An id or a slug as a part of a path. Raises MinusNotFound for what would change the path."""
+    if text in ("", ".", ".."):
+        raise MinusNotFound(f"nothing is called {text!r}", 404)
     return quote(text, safe="")
 
 
@@ -710,7 +733,7 @@ class _Proxy:
     def _put(self, path: str, **changes: Any) -> None:
         """Change it on the service, then here; what is None stays."""
         form = {name: _form_value(value) for name, value in changes.items() if value is not None}
-        self._load(self._api.request(path, form, "PUT"))
+        self._load(self._api.request(path, form, "PUT") or changes)
 
 
 def _form_value(value: object) -> str:
@@ -1010,6 +1033,7 @@ class MinusStream(io.RawIOBase):
         super().__init__()
         declared = response.headers.get("Content-Length", "")
         self.length = int(declared) if declared.isdigit() else (expected or None)
+        self._expected = expected or self.length
         self._response = response
         self._done = 0
 
@@ -1018,6 +1042,8 @@ class MinusStream(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         """Read up to `size` bytes, all that follow for -1; b"" at the end."""
+        if self.closed:
+            raise ValueError("the stream is closed")
         if size is None or size < 0:
             return b"".join(iter(lambda: self.read(BLOCK), b""))
         path = urlsplit(self._response.url).path
@@ -1027,9 +1053,10 @@ class MinusStream(io.RawIOBase):
             why = f"the file broke off: {_reason(error)}"
             raise MinusTemporaryError(why, None, "GET", path) from None
         self._done += len(block)
-        over = self.length is not None and self._done > self.length
-        if over or (not block and size and self.length not in (None, self._done)):
-            why = f"{self._done} bytes came instead of {self.length}"
+        expected = self._expected
+        over = expected is not None and self._done > expected
+        if over or (not block and size and expected not in (None, self._done)):
+            why = f"{self._done} bytes came instead of {expected}"
             raise MinusIntegrityError(why, None, "GET", path)
         return block
 
@@ -1150,7 +1177,7 @@ def safe_name(name: str) -> str:
     `.` and `..`, on Windows also what Windows keeps for itself.
     """
     unsafe = (
-        r"[\x00-\x1f\x7f/\\\ud800-\udfff]"
+        r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069/\\\ud800-\udfff]"
         if not _ON_WINDOWS
         else r'[\x00-\x1f\x7f/\\\ud800-\udfff<>:"|?*]'
     )
@@ -1190,7 +1217,10 @@ def whole_file(target: Path, *, replace: bool = True, mode: int = 0o666) -> Iter
     """
     part = target.with_name(f".minus-{secrets.token_hex(8)}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    handle = os.open(part, flags, mode)
+    try:
+        handle = os.open(part, flags, mode)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from None
     try:
         with os.fdopen(handle, "wb", buffering=0) as out:
             yield cast("IO[bytes]", out)
@@ -1216,7 +1246,8 @@ def _claim(part: Path, target: Path) -> None:
 
 def private_file(path: Path, data: bytes) -> None:
     """Replace a file that only its owner may read, in a folder that only its owner may enter."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (path.parents[1], path.parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with whole_file(path, mode=0o600) as out:
         out.write(data)
 
@@ -1257,7 +1288,7 @@ def read_config(path: str | os.PathLike[str] | None = None) -> dict[str, str]:
     Raises MinusConfigError where a named file is missing, is no config file, or holds a
     password that others can read.
     """
-    named = path is not None or "MINUS_CONFIG" in os.environ
+    named = path is not None or bool(os.environ.get("MINUS_CONFIG"))
     place = config_file() if path is None else Path(path).expanduser()
     parser = configparser.ConfigParser(interpolation=None)
     try:
@@ -1295,6 +1326,19 @@ class _TokenFile:
             return found if isinstance(found, dict) else {}
         return {}
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Refresh one at a time: what one process gets, the next one finds here."""
+        try:
+            import fcntl
+        except ImportError:  # not on every system
+            yield
+            return
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._path.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def save(self, state: JSON) -> None:
         kept = {name: value for name, value in self.load().items() if name in ("salt", "check")}
         private_file(self._path, json.dumps({**kept, **state, **self._extra}).encode())
@@ -1331,28 +1375,32 @@ def connect(
     account   username, password, api_key, api_secret
     data      the folder of the embedded service, which is started when needed; it is used where
               no service is named anywhere
-    ask       called with a prompt for a password that is given nowhere
+    ask       called with a prompt for a username or a password that is given nowhere
 
     Tokens are kept in the state folder, so that the next call signs in without a request.
     Raises MinusConfigError, MinusAuthError, MinusTemporaryError.
     """
-    file, flags = read_config(config), {"url": url, **account}
-    found = {
-        name: flags.get(name) or os.environ.get(f"MINUS_{name.upper()}") or file.get(name)
-        for name in _SETTINGS
-    }
+    if unknown := set(account) - set(_SETTINGS):
+        raise TypeError(f"connect() knows no {min(unknown)}")
     if data and url:
         raise MinusConfigError("a service's address and a data folder exclude each other")
+    file, flags = read_config(config), {"url": url, **account}
+    found = {
+        name: flags.get(name) or os.environ.get(f"MINUS_{name.upper()}") or file.get(name) or ""
+        for name in _SETTINGS
+    }
     if data or not found["url"]:
         # keys and names for a service that nobody named are not this one's
         username = account.get("username") or os.environ.get("MINUS_USERNAME")
         return _connect_embedded(Path(data or data_folder()), username, debug)
+    place = _service_url(found["url"])
     if not found["api_key"] or not found["api_secret"]:
-        raise MinusConfigError(f"{found['url']} needs both an api_key and an api_secret")
-    if not found["username"]:
+        raise MinusConfigError(f"{place} needs both an api_key and an api_secret")
+    name = found["username"] or (ask("Username: ") if ask else "")
+    if not name:
         raise MinusConfigError("no username: --username, MINUS_USERNAME or the config file")
-    api = MinusConnection(found["api_key"], found["api_secret"], debug, url=found["url"])
-    name, password = found["username"], found["password"]
+    api = MinusConnection(found["api_key"], found["api_secret"], debug, url=place)
+    password = found["password"] or None
     tokens = _TokenFile(api.url, api.api_key, name)
 
     def sign_in() -> None:
@@ -1436,21 +1484,54 @@ def _words_of(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _split(line: str) -> list[str]:
-    """Split a command line as a shell does. Raises ValueError where a quote is not closed."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
-    lexer.whitespace_split, lexer.commenters = True, ""
-    lexer.escape = "" if _ON_WINDOWS else "\\"
-    return list(lexer)
+class _Word(str):
+    """A word that was typed, as it was meant; in `pattern` what was quoted is literal."""
+
+    pattern = ""
+
+
+_TYPED = re.compile(r"""\\(.)|"((?:\\["\\]|[^"])*)"|'([^']*)'|(\s+)|([^\s"'])""")
+
+
+def _split(line: str) -> list[_Word]:
+    """Split a command line as a shell does."""
+    words: list[list[tuple[str, str]]] = [[]]  # of each word its pieces, as text and as pattern
+    at = 0
+    while found := _TYPED.match(line, at):
+        at = found.end()
+        escaped, double, single, space, plain = found.groups()
+        if space is not None:
+            words.append([])
+            continue
+        literal = single if escaped is None else escaped
+        literal = re.sub(r"\\(.)", r"\1", double) if double is not None else literal
+        words[-1].append((plain, plain) if plain else (literal, glob.escape(literal)))
+    if at < len(line):
+        raise _Failure(f"a {line[at]} is not closed", EXIT_USAGE)
+    return [_word(pieces) for pieces in words if pieces]
+
+
+def _word(pieces: list[tuple[str, str]]) -> _Word:
+    word = _Word("".join(text for text, _ in pieces))
+    word.pattern = "".join(pattern for _, pattern in pieces)
+    return word
 
 
 # a word, perhaps quoted, and an unquoted | with all that follows, its own quotes included
 _PIPED = re.compile(r"""((?:[^\s"'\\]|\\.|"[^"]*"|'[^']*')+)\s+(\|.+)""")
 
 
-def _matches(name: str, pattern: str) -> bool:
-    """Tell whether a pattern of the shell, or the name itself, was meant for this name."""
-    return name == pattern or fnmatchcase(name, pattern)
+class _Lines:
+    """Commands of a pipe, line by line; what follows a line stays unread, for `put -`."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self.buffer = raw
+
+    def readline(self) -> str:
+        return self.buffer.readline().decode("utf-8", "replace")
+
+    def isatty(self) -> bool:
+        return False
 
 
 class MinusCLI(cmd.Cmd):
@@ -1468,6 +1549,8 @@ class MinusCLI(cmd.Cmd):
         quiet: bool = False,
     ) -> None:
         super().__init__(stdin=stdin or sys.stdin, stdout=stdout or sys.stdout)
+        if not self.stdin.isatty() and hasattr(self.stdin, "buffer"):
+            self.stdin = cast("IO[str]", _Lines(self.stdin.buffer))
         self.stderr = stderr or sys.stderr
         self.user = user
         self.folder: MinusFolder | None = None
@@ -1495,30 +1578,30 @@ class MinusCLI(cmd.Cmd):
         self.stdout.flush()
         print(printable(text), file=self.stderr, flush=True)
 
-    def _ok(self, verb: str, name: str, size: int | None = None, *, aside: bool = False) -> None:
-        self.statuses.append(0)
-        told = "" if size is None else f" ({size} bytes)"
-        (self.warn if aside else self.say)(f'--> {verb} "{name}" OK{told}')
-
-    def _failed(self, error: BaseException, line: str = "minus: {}") -> None:
+    def _failed(self, error: BaseException, start: str = "minus: ", end: str = "") -> None:
         self.statuses.append(_exit_status(error))
-        self.warn(line.format(_words_of(error)))
+        self.warn(f"{start}{_words_of(error)}{end}")
 
-    @contextlib.contextmanager
-    def _reported(self, verb: str, name: str) -> Iterator[None]:
-        """Turn a failure into its line; the next file goes on."""
+    def _do(self, verb: str, name: str, act: Callable[[], object], *, aside: bool = False) -> None:
+        """Do a part of a command and say how it went.
+
+        A tuple that `act` returns is the name and the bytes of the file that it was about.
+        """
         try:
-            yield
+            done = act()
         except _FAILURES as error:
-            shown = name.replace("{", "{{").replace("}", "}}")
-            self._failed(error, f'--> {verb} "{shown}" FAILED ({{}})')
+            self._failed(error, f'--> {verb} "{name}" FAILED (', ")")
+            return
+        self.statuses.append(0)
+        told, size = done if isinstance(done, tuple) else (name, None)
+        (self.warn if aside else self.say)(
+            f'--> {verb} "{told}" OK' + ("" if size is None else f" ({size} bytes)")
+        )
 
     def _each(self, line: str, verb: str, act: Callable[[str], object]) -> None:
-        """Do the same with each word of a command, and say how it went."""
+        """Do the same with each word of a command."""
         for word in self._words(line, 1):
-            with self._reported(verb, word):
-                act(word)
-                self._ok(verb, word)
+            self._do(verb, word, partial(act, word))
 
     @contextlib.contextmanager
     def _progress(self, name: str) -> Iterator[Progress | None]:
@@ -1549,14 +1632,17 @@ class MinusCLI(cmd.Cmd):
     def run(self) -> int:
         """Take commands until the end. -> exit status, that of piped commands when one failed"""
         with self._history():
-            while self._interrupts < 2:
+            while True:
                 try:
                     self.cmdloop()
                     return 0 if self.interactive else _overall(self.statuses)
                 except KeyboardInterrupt:
                     self._interrupts += 1
+                    if not self.interactive:
+                        return 130
                     print(file=self.stdout)
-        return 130
+                    if self._interrupts > 1:
+                        return 130
 
     @contextlib.contextmanager
     def _history(self) -> Iterator[None]:
@@ -1612,7 +1698,7 @@ class MinusCLI(cmd.Cmd):
 
     # what commands are made of
 
-    def _words(self, line: str, least: int, most: int | None = None) -> list[str]:
+    def _words(self, line: str, least: int, most: int | None = None) -> list[_Word]:
         """The words of a command, as many as it takes."""
         words = _split(line)
         if len(words) < least or (most is not None and len(words) > most):
@@ -1650,7 +1736,7 @@ class MinusCLI(cmd.Cmd):
         unmatched = dict.fromkeys(patterns)
         for file in folder.files():
             names = (file.name, f"@{file.id}")
-            hits = [p for p in patterns if any(_matches(name, p) for name in names)]
+            hits = [p for p in patterns if any(fnmatchcase(name, p) for name in names)]
             for hit in hits:
                 unmatched.pop(hit, None)
             if hits:
@@ -1659,7 +1745,8 @@ class MinusCLI(cmd.Cmd):
             self._failed(_Failure(f"no file matches {pattern}", EXIT_NO_FILE))
 
     def _matched(self, line: str) -> list[MinusFile]:
-        return list(self.match(self._inside(), self._words(line, 1)))
+        patterns = [word.pattern for word in self._words(line, 1)]
+        return list(self.match(self._inside(), patterns))
 
     # getting
 
@@ -1669,10 +1756,9 @@ class MinusCLI(cmd.Cmd):
         for file in files:
             name = _numbered(safe_name(file.name), lambda name: _folded(name) in taken)
             taken.add(_folded(name))
-            with self._reported(verb, file.name):
-                self._get_file(file, Path(name), verb)
+            self._do(verb, file.name, partial(self._get_file, file, Path(name)))
 
-    def _get_file(self, file: MinusFile, target: Path, verb: str) -> None:
+    def _get_file(self, file: MinusFile, target: Path) -> tuple[str, int]:
         """Save one file, unless it is there already."""
         choice = "new"
         if os.path.lexists(target) and not _is_same(file, target):
@@ -1683,7 +1769,7 @@ class MinusCLI(cmd.Cmd):
         if choice == "overwrite" or not os.path.lexists(target):
             with self._progress(file.name) as progress:
                 file.save(target, progress, replace=choice == "overwrite")
-        self._ok(verb, file.name, file.filesize)
+        return file.name, file.filesize
 
     def _decide(self, what: str) -> str:
         """Settle a clash: as the option says, as the user says, else by skipping.
@@ -1719,8 +1805,8 @@ class MinusCLI(cmd.Cmd):
         self.stdout.flush()
         with (
             file.file() as stream,
-            subprocess.Popen(command, shell=True, stdin=subprocess.PIPE) as child,  # noqa: S602
             contextlib.suppress(BrokenPipeError),
+            subprocess.Popen(command, shell=True, stdin=subprocess.PIPE) as child,  # noqa: S602
         ):
             shutil.copyfileobj(stream, cast("IO[bytes]", child.stdin), BLOCK)
         if child.returncode:
@@ -1732,8 +1818,8 @@ class MinusCLI(cmd.Cmd):
         """Store local files in a folder, under their own names."""
         there = self._names_in(folder)
         for path in paths:
-            with self._reported(verb, path.name or str(path)):
-                self._put_file(folder, path, path.name, verb, there)
+            act = partial(self._put_file, folder, path, path.name, there)
+            self._do(verb, path.name or str(path), act)
 
     def _names_in(self, folder: MinusFolder) -> dict[str, list[MinusFile]]:
         """The folder's files by name; none where twins are welcome, as in 2012."""
@@ -1743,21 +1829,15 @@ class MinusCLI(cmd.Cmd):
         return there
 
     def _put_file(
-        self,
-        folder: MinusFolder,
-        path: Path,
-        name: str,
-        verb: str,
-        there: dict[str, list[MinusFile]],
-    ) -> None:
-        """Store one file; `there` are the remote files that it must not be a twin of, by name."""
+        self, folder: MinusFolder, path: Path, name: str, there: dict[str, list[MinusFile]]
+    ) -> tuple[str, int]:
+        """Store one file; `there`: the remote files, by name, that it is to be no twin of."""
         if path.is_dir():
             raise _Failure("is a directory", EXIT_PARTIAL)
         twins, choice = there.get(name, []), "new"
         if twins:
             if any(_is_same(twin, path) for twin in twins):
-                self._ok(verb, name, twins[0].filesize)
-                return
+                return name, path.stat().st_size
             choice = self._decide(f"{name} exists in the folder with other bytes")
         stored = _numbered(name, there.__contains__) if choice == "rename" else name
         with self._progress(name) as progress:
@@ -1768,7 +1848,7 @@ class MinusCLI(cmd.Cmd):
             twins.clear()
         if self.on_conflict:
             there.setdefault(stored, []).append(made)
-        self._ok(verb, stored, made.filesize)
+        return stored, made.filesize
 
     # commands: folders
 
@@ -1776,11 +1856,12 @@ class MinusCLI(cmd.Cmd):
         """cd [FOLDER | .. | ../FOLDER | / | -]: change the remote folder."""
         word = "".join(self._words(line, 0, 1))
         target = re.sub(r"^(\.\./|/)+", "", word)
-        with self._reported("CWD", word or "/"):
-            places = {"": None, "..": None, ".": self.folder, "-": self._previous}
-            there = places[target] if target in places else self.find_folder(target)
-            self._previous, self.folder = self.folder, there
-            self._ok("CWD", word or "/")
+        self._do("CWD", word or "/", lambda: self._change_folder(target))
+
+    def _change_folder(self, target: str) -> None:
+        places = {"": None, "..": None, ".": self.folder, "-": self._previous}
+        there = places[target] if target in places else self.find_folder(target)
+        self._previous, self.folder = self.folder, there
 
     def do_pwd(self, line: str) -> None:
         """pwd: show the remote folder."""
@@ -1788,7 +1869,7 @@ class MinusCLI(cmd.Cmd):
 
     def do_ls(self, line: str) -> None:
         """ls [PATTERN..]: list folders, or the files of the folder."""
-        patterns = [word for word in _split(line) if word != "-l"]
+        patterns = [word.pattern for word in _split(line) if word != "-l"]
         if self.folder:
             files = self.match(self.folder, patterns) if patterns else self.folder.files()
             self.say(f"{'Name':<30}{'Uploaded':<21}{'Size':>8}  Title")
@@ -1796,10 +1877,12 @@ class MinusCLI(cmd.Cmd):
             for f in files:
                 self.say(f"{_columns(f.name, f.uploaded)}{f.filesize:>8}  {f.title or '-'}")
             return
-        names = patterns or ["*"]
-        found = [f for f in self.user.folders() if any(_matches(f.name, p) for p in names)]
-        if patterns and not found:
-            raise _Failure("no folder matches", EXIT_NO_FOLDER)
+        found = list(self.user.folders())
+        for pattern in patterns:
+            if not any(fnmatchcase(f.name, pattern) for f in found):
+                raise _Failure(f"no folder matches {pattern}", EXIT_NO_FOLDER)
+        if patterns:
+            found = [f for f in found if any(fnmatchcase(f.name, p) for p in patterns)]
         self.say(f"{'Folder':<30}{'Updated':<21}Files  Creator  Visibility")
         self.say("-" * 80)
         for folder in found:
@@ -1830,21 +1913,23 @@ class MinusCLI(cmd.Cmd):
 
     def do_public(self, line: str) -> None:
         """public [FOLDER..]: let others see folders, this one unless named."""
-        self._each(line or self._here(), "PUBLIC", lambda name: self.find_folder(name).publish())
+        self._publish(line, "PUBLIC", True)
 
     def do_private(self, line: str) -> None:
         """private [FOLDER..]: show folders to nobody else, this one unless named."""
-        hide = operator.methodcaller("publish", False)
-        self._each(line or self._here(), "PRIVATE", lambda name: hide(self.find_folder(name)))
+        self._publish(line, "PRIVATE", False)
 
-    def _here(self) -> str:
-        return f"@{self._inside().id}"
+    def _publish(self, line: str, verb: str, public: bool) -> None:
+        if line:
+            self._each(line, verb, lambda name: self.find_folder(name).publish(public))
+        else:
+            self._do(verb, self._inside().name, lambda: self._inside().publish(public))
 
     def do_order(self, line: str) -> None:
         """order FILE..: put these files first, in this order."""
         folder = self._inside()
-        folder.reorder([self._find_file(word) for word in self._words(line, 1)])
-        self._ok("ORDER", folder.name)
+        words = self._words(line, 1)
+        self._do("ORDER", folder.name, lambda: folder.reorder(map(self._find_file, words)))
 
     # commands: files
 
@@ -1853,18 +1938,19 @@ class MinusCLI(cmd.Cmd):
         piped = _PIPED.fullmatch(line)
         words = [*self._words(piped[1], 1, 1), piped[2]] if piped else self._words(line, 1, 2)
         local = "".join(words[1:])
-        with self._reported("GET", words[0]):
-            file = self._find_file(words[0])
-            if local == "-":
-                self._get_to_stdout(file)
-                self._ok("GET", file.name, file.filesize, aside=True)
-            elif local.startswith("|"):
-                self._get_to_command(file, local[1:])
-                self._ok("GET", file.name, file.filesize)
-            else:
-                target = Path(local or ".").expanduser()
-                target = target / safe_name(file.name) if target.is_dir() else target
-                self._get_file(file, target, "GET")
+        self._do("GET", words[0], lambda: self._get(words[0], local), aside=local == "-")
+
+    def _get(self, name: str, local: str) -> tuple[str, int]:
+        """Get a file to where the user's word says."""
+        file = self._find_file(name)
+        if local.startswith("|"):
+            self._get_to_command(file, local[1:])
+        elif local == "-":
+            self._get_to_stdout(file)
+        else:
+            target = Path(local or ".").expanduser()
+            self._get_file(file, target / safe_name(file.name) if target.is_dir() else target)
+        return file.name, file.filesize
 
     def do_mget(self, line: str) -> None:
         """mget PATTERN..: save all files that match."""
@@ -1878,36 +1964,41 @@ class MinusCLI(cmd.Cmd):
     def do_put(self, line: str) -> None:
         """put LOCAL [NAME]: store a file; `-` is standard input, `COMMAND|` a command's output."""
         words = self._words(line, 1, 2)
-        local, name = words[0], words[-1]
+        local, name = str(words[0]), str(words[-1])
         folder, path = self._inside(), Path(local).expanduser()
         piped = local == "-" or (local.endswith("|") and local != "|")
         if piped and len(words) == 1:
             raise _Failure("a NAME must follow: put - NAME, put COMMAND| NAME", EXIT_USAGE)
         name = name if len(words) > 1 else path.name
-        with self._reported("PUT", name):
-            if local == "-":
-                made = folder.new(name, getattr(self.stdin, "buffer", sys.stdin.buffer))
-                self._ok("PUT", name, made.filesize)
-            elif piped:
-                self._put_output(folder, local[:-1], name)
-            else:
-                self._put_file(folder, path, name, "PUT", self._names_in(folder))
+        if local == "-":
+            self._do("PUT", name, lambda: (name, folder.new(name, self._rest()).filesize))
+        elif piped:
+            self._do("PUT", name, lambda: self._put_output(folder, local[:-1], name))
+        else:
+            there = self._names_in(folder)
+            self._do("PUT", name, lambda: self._put_file(folder, path, name, there))
 
-    def _put_output(self, folder: MinusFolder, command: str, name: str) -> None:
+    def _rest(self) -> IO[bytes]:
+        """What follows on standard input."""
+        raw: IO[bytes] | None = getattr(self.stdin, "buffer", None)
+        if self.interactive or raw is None:  # a terminal says only once that it ends
+            return io.BytesIO(raw.read() if raw else self.stdin.read().encode())
+        return raw
+
+    def _put_output(self, folder: MinusFolder, command: str, name: str) -> tuple[str, int]:
         """Store what a command that the user typed prints; nothing stays of one that fails."""
         with subprocess.Popen(command, shell=True, stdout=subprocess.PIPE) as child:  # noqa: S602
             made = folder.new(name, cast("IO[bytes]", child.stdout))
         if child.returncode:
             made.delete()
             raise _Failure(f"the command ended with status {child.returncode}")
-        self._ok("PUT", name, made.filesize)
+        return name, made.filesize
 
     def do_mput(self, line: str) -> None:
         """mput PATTERN..: store all local files that match."""
         paths: list[str] = []
         for word in self._words(line, 1):
-            local = os.path.expanduser(word)
-            found = [local] if os.path.lexists(local) else sorted(glob.glob(local))
+            found = sorted(glob.glob(os.path.expanduser(word.pattern)))
             paths += found
             if not found:
                 self._failed(_Failure(f"no local file matches {word}", EXIT_NO_FILE))
@@ -1916,19 +2007,17 @@ class MinusCLI(cmd.Cmd):
     def do_del(self, line: str) -> None:
         """del PATTERN..: delete the files that match."""
         for file in self._matched(line):
-            with self._reported("DEL", file.name):
-                file.delete()
-                self._ok("DEL", file.name)
+            self._do("DEL", file.name, file.delete)
 
     do_rm = do_delete = do_del
 
     def do_rename(self, line: str) -> None:
         """rename OLD NEW: rename a file; outside of a folder, a folder."""
         old, new = self._words(line, 2, 2)
-        with self._reported("RENAME", old):
-            found = self._find_file(old) if self.folder else self.find_folder(old)
-            found.rename(new)
-            self._ok("RENAME", old)
+        if self.folder:
+            self._do("RENAME", old, lambda: self._find_file(old).rename(new))
+        else:
+            self._do("RENAME", old, lambda: self.find_folder(old).rename(new))
 
     do_mv = do_rename
 
@@ -1942,9 +2031,7 @@ class MinusCLI(cmd.Cmd):
 
     def _describe(self, line: str, field: str) -> None:
         name, text = self._words(line, 2, 2)
-        with self._reported(field.upper(), name):
-            self._find_file(name).change(**{field: text})
-            self._ok(field.upper(), name)
+        self._do(field.upper(), name, lambda: self._find_file(name).change(**{field: text}))
 
     def do_link(self, line: str) -> None:
         """link [NAME..]: print short links: of files, outside of a folder of folders."""
@@ -1980,8 +2067,7 @@ class MinusCLI(cmd.Cmd):
         if words and (len(words) == 1 or words[0] not in fields):
             raise _Failure(f"usage: {self._usage}", EXIT_USAGE)
         if words:
-            self.user.change(**{words[0]: words[1]})
-            self._ok("PROFILE", words[0])
+            self._do("PROFILE", words[0], lambda: self.user.change(**{words[0]: words[1]}))
             return
         user = self._api.activeuser()
         for name in ("username", *fields, "visits", "karma", "shared"):
@@ -2020,9 +2106,7 @@ class MinusCLI(cmd.Cmd):
     def do_message(self, line: str) -> None:
         """message USER TEXT: write to a user."""
         who, text = self._words(line, 2, 2)
-        with self._reported("MESSAGE", who):
-            self.user.send_message(who, text)
-            self._ok("MESSAGE", who)
+        self._do("MESSAGE", who, lambda: self.user.send_message(who, text))
 
     # commands: this side
 
@@ -2040,7 +2124,7 @@ class MinusCLI(cmd.Cmd):
 
     def do_lls(self, line: str) -> None:
         """lls [PATTERN..]: list local files."""
-        patterns = [os.path.expanduser(word) for word in _split(line)] or ["*"]
+        patterns = [os.path.expanduser(word.pattern) for word in _split(line)] or ["*"]
         for name in sorted({name for pattern in patterns for name in glob.glob(pattern)}):
             self.say(_with_slash(name))
 
@@ -2075,8 +2159,9 @@ class MinusCLI(cmd.Cmd):
 
     def _candidates(self, command: str, stem: str) -> list[str]:
         if command in ("put", "mput", "lcd", "lls"):
-            found = glob.glob(glob.escape(os.path.expanduser(stem)) + "*")
-            return [_with_slash(name) for name in found]
+            typed = os.path.expanduser(stem)
+            found = glob.glob(glob.escape(typed) + "*")
+            return [stem + _with_slash(name).removeprefix(typed) for name in found]
         if self._completions is None:
             of_folders = self.folder is None or command in ("cd", "rmdir", "public", "private")
             items: Iterable[_Identified]
@@ -2132,16 +2217,17 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--config", metavar="FILE", help="default: ~/.minus.conf")
     where.add_argument("--force-https", action="store_true", help="accepted, as it always is so")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--put", nargs="+", metavar=("FOLDER", "FILE"), help="store files")
-    what.add_argument("--get", nargs="+", metavar=("FOLDER", "GLOB"), help="save files here")
+    what.add_argument("--put", metavar="FOLDER", help="store the files named behind it")
+    what.add_argument("--get", metavar="FOLDER", help="save its files here, or what matches")
     what.add_argument("--list-folders", action="store_true", help="list the folders")
     what.add_argument("--shell", action="store_true", help="a Python prompt: minus, user")
+    parser.add_argument("names", nargs="*", metavar="FILE", help="for --put files, for --get globs")
     how = parser.add_argument_group("how")
     how.add_argument("--public", action="store_true", help="with --put: others may see the folder")
     how.add_argument(
         "--on-conflict",
         choices=("ask", "skip", "overwrite", "rename"),
-        help="what to do where a file of the name has other bytes",
+        help="getting or putting, where a file of the name has other bytes",
     )
     how.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
     how.add_argument("--debug", action="store_true", help="show the HTTP exchange")
@@ -2149,10 +2235,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _ask_password(prompt: str) -> str:
+def _ask(prompt: str) -> str:
     if not sys.stdin.isatty():
-        raise MinusConfigError("no password: set MINUS_PASSWORD or use a terminal")
-    return getpass.getpass(prompt)
+        word = prompt.rstrip(": ")
+        raise MinusConfigError(f"no {word.lower()}: set MINUS_{word.upper()} or use a terminal")
+    if prompt.startswith("Password"):
+        return getpass.getpass(prompt)
+    print(prompt, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()
 
 
 def _run(options: argparse.Namespace, streams: Mapping[str, IO[str] | None]) -> int:
@@ -2162,7 +2252,7 @@ def _run(options: argparse.Namespace, streams: Mapping[str, IO[str] | None]) -> 
         config=options.config,
         data=options.data,
         debug=options.debug,
-        ask=_ask_password,
+        ask=_ask,
         username=options.username,
         password=options.password,
     )
@@ -2175,10 +2265,9 @@ def _run(options: argparse.Namespace, streams: Mapping[str, IO[str] | None]) -> 
             public = " PUBLIC" if folder.is_public else ""
             shell.say(f"{folder.name} ({folder.file_count} files){public}")
     elif options.put:
-        return _put(shell, options.put[0], options.put[1:], public=options.public)
+        return _put(shell, options.put, options.names, public=options.public)
     elif options.get:
-        folder = shell.find_folder(options.get[0])
-        globs = options.get[1:]
+        folder, globs = shell.find_folder(options.get), options.names
         shell.get_files(shell.match(folder, globs) if globs else folder.files(), "GET")
     else:
         return shell.run()
@@ -2205,7 +2294,16 @@ def main(
     """The command `minus`. -> exit status"""
     with contextlib.suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    options = _parser().parse_args(argv)
+    for name, stream_mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # it was closed before we came
+            setattr(sys, name, open(os.devnull, stream_mode))  # noqa: SIM115, PTH123
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names come in all scripts, whatever it knows
+            stream.reconfigure(errors="backslashreplace")
+    parser = _parser()
+    options = parser.parse_intermixed_args(argv)
+    if bool(options.names) != bool(options.put) and not options.get:
+        parser.error("files need --put FOLDER, and --put needs files")
     try:
         return _run(options, {"stdin": stdin, "stdout": stdout, "stderr": stderr})
     except (MinusAPIError, MinusConfigError, OSError, ValueError, _Failure) as error:

@@ -25,7 +25,7 @@ from minus_server.errors import DiskFull, Refused
 from minus_server.service import Service
 from minus_server.wire import Wire
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SLASHES = re.compile(r"/{2,}")
 
 

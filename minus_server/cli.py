@@ -6,8 +6,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minus_server import __version__
+
+if TYPE_CHECKING:
+    from minus_server.service import Service
 
 _MISSING = "The service's packages are not installed: pip install '.[server]' ({})"
 
@@ -57,19 +61,27 @@ def _adduser(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _passwd(arguments: argparse.Namespace) -> int:
+def _existing(data: Path) -> "Service":
+    """Open a data folder that is there already: a misspelt one must not look healthy."""
+    from minus_server.errors import NotFound
     from minus_server.service import open_service
 
-    open_service(arguments.data).accounts.set_password(arguments.name, _password())
+    if not (data / "catalog.sqlite3").exists():
+        raise NotFound(f"{data} is no data folder of a service.")
+    return open_service(data)
+
+
+def _passwd(arguments: argparse.Namespace) -> int:
+    _existing(arguments.data).accounts.set_password(arguments.name, _password())
     return 0
 
 
 def _users(arguments: argparse.Namespace) -> int:
-    from minus_server.service import open_service
     from minus_server.wire import date
 
+    accounts = _existing(arguments.data).accounts
     print(f"{'Username':<32}{'Used':>20}{'Quota':>20}  Created")
-    for user in open_service(arguments.data).accounts.users():
+    for user in accounts.users():
         print(f"{user.username:<32}{user.used:>20}{user.quota:>20}  {date(user.created)}")
     return 0
 
@@ -95,9 +107,8 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from minus_server.check import check
-    from minus_server.service import open_service
 
-    report = check(open_service(arguments.data))
+    report = check(_existing(arguments.data))
     print(f"{report.files} files, {report.bytes} bytes read")
     if report.strays:
         print(f"{report.strays} without a row, of uploads under way or cut off")

@@ -144,6 +144,7 @@ def serve(options: Options) -> int:
         if options.embedded:
             return 0
         raise CannotServe(f"{options.data} is served already, at {served_at(options.data)}")
+    (options.data / "service.json").unlink(missing_ok=True)  # of one that was killed
     service = open_service(options.data)
     try:
         service.blobs.clear_incoming()
@@ -235,6 +236,7 @@ class _Process:
         write_json(self._options.data / "address.json", {"url": self._base_url, "port": self._port})
         known: dict[str, Any] = {
             "url": self._base_url,
+            "port": self._port,
             "pid": os.getpid(),
             "version": __version__,
             "embedded": self._options.embedded,

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -33,7 +34,7 @@ def find_or_start(data: Path, version: str) -> dict[str, Any]:
     child: subprocess.Popen[bytes] | None = None
     while time.monotonic() < patience:
         served = is_served(data)
-        known = read_json(data / "service.json") if served else {}
+        known = _ready(data) if served else {}
         if known and not known.get("embedded"):
             where = f"name it with --url {known.get('url')}"
             raise CannotStartError(f"{data} is served by minus-server serve: {where}")
@@ -48,6 +49,17 @@ def find_or_start(data: Path, version: str) -> dict[str, Any]:
             child = _command(data, "serve", *options)
         time.sleep(0.01)
     raise CannotStartError(f"the embedded service did not start; see {data / 'service.log'}")
+
+
+def _ready(data: Path) -> dict[str, Any]:
+    """What `service.json` says; empty while it is absent or of a process that is just dying."""
+    known = read_json(data / "service.json")
+    if known.get("embedded"):
+        try:
+            socket.create_connection(("127.0.0.1", known["port"]), 1).close()
+        except OSError:
+            return {}
+    return known
 
 
 def is_served(data: Path) -> bool:

@@ -17,7 +17,7 @@ from minus_server import multipart
 from minus_server.errors import BadRequest, NotSignedIn, TimedOut, TooLarge
 
 MAX_FORM = 8 * 1024 * 1024  # bytes of a body that is no upload
-MAX_FIELD = 1024 * 1024  # bytes of one field beside an upload
+MAX_FIELDS_SIZE = 1024 * 1024  # bytes of all fields beside an upload
 MAX_FIELDS = 1_000
 STALL_SECONDS = 60  # without a byte of the body
 

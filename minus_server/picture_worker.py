@@ -33,7 +33,8 @@ def size(job: dict[str, Any]) -> dict[str, Any]:
 
     with Image.open(job["path"], formats=FORMATS) as picture:
         width, height = picture.size
-        if picture.getexif().get(_ORIENTATION) in _TURNED:
+        turned = picture.getexif().get(_ORIENTATION) in _TURNED
+        if turned and picture.format != "TIFF":  # Pillow has turned a TIFF already
             width, height = height, width
     return {"width": width, "height": height}
 

@@ -85,8 +85,8 @@ class Form:
             self.sink = Sink(await begin(self.fields))
         elif self._field is not None:
             self._texts[self._field] += event
-            if len(self._texts[self._field]) > parse.MAX_FIELD:
-                raise TooLarge(f"The field {self._field[:40]} is too long.")
+            if sum(map(len, self._texts.values())) > parse.MAX_FIELDS_SIZE:
+                raise TooLarge("The fields beside the file are too long.")
         elif self.sink is not None:
             await self.sink.write(event)
 

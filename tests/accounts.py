@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import responses
+from responses import RequestsMock
 
 from minus import MinusConnection, MinusFolder
-from tests.helpers import FAR, PASSWORD, sign_in
+from tests.helpers import PASSWORD, Far, sign_in
 from tests.live import Service
 
 
@@ -43,19 +43,12 @@ def folder(api: MinusConnection) -> MinusFolder:
 
 
 @pytest.fixture
-def wire() -> Iterator[responses.RequestsMock]:
-    """What a healthy service never answers; every answer must be fetched."""
-    with responses.RequestsMock() as wire:
-        yield wire
-
-
-@pytest.fixture
-def far() -> Iterator[MinusConnection]:
-    """A connection to a service of `wire`, as if signed in."""
-    connection = MinusConnection("KEY", "SECRET", url=FAR)
-    connection.access_token, connection.refresh_token = "ACCESS-1", "REFRESH-1"
-    yield connection
-    connection.close()
+def far() -> Iterator[Far]:
+    """Signed in where anything is answered; every answer that a test tells must be fetched."""
+    with RequestsMock() as wire:
+        connection = Far(wire)
+        yield connection
+        connection.close()
 
 
 @pytest.fixture

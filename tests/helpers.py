@@ -1,9 +1,12 @@
 """What the tests of the library share, but for the fixtures, which are in accounts.py."""
 
+import contextlib
 import re
 import socket
 import threading
 from typing import Any
+
+from responses import RequestsMock
 
 from minus import MinusConnection
 from tests.live import Service
@@ -18,6 +21,20 @@ def sign_in(service: Service, name: str, **options: Any) -> MinusConnection:
     api = MinusConnection(service.api_key, service.api_secret, url=service.url, **options)
     api.authenticate(name, PASSWORD)
     return api
+
+
+class Far(MinusConnection):
+    """A connection to a service that answers what `wire` was told, as if signed in."""
+
+    def __init__(self, wire: RequestsMock, url: str = FAR, **options: Any) -> None:
+        super().__init__("KEY", "SECRET", url=url, **options)
+        self.access_token, self.refresh_token = "ACCESS-1", "REFRESH-1"
+        self.wire = wire
+
+    def sent(self) -> list[tuple[str | None, str | None, str | None]]:
+        """Each request: method, address, Authorization."""
+        requests = [call.request for call in self.wire.calls]
+        return [(r.method, r.url, r.headers.get("Authorization")) for r in requests]
 
 
 def answer(status: int, body: bytes = b"{}", length: int | None = None, **headers: str) -> bytes:
@@ -48,7 +65,8 @@ class Script:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join(60)
         self._listener.close()
 
@@ -63,3 +81,4 @@ class Script:
                 length = re.search(rb"(?i)content-length: (\d+)", head)
                 self.requests.append(head + stream.read(int(length[1]) if length else 0))
                 connection.sendall(told)
+        self._listener.close()  # whoever comes now is refused and does not wait

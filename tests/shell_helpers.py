@@ -5,7 +5,6 @@ import io
 import os
 import pty
 import select
-import signal
 import socket
 import struct
 import subprocess
@@ -13,10 +12,9 @@ import sys
 import termios
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -47,7 +45,8 @@ def settle(monkeypatch: pytest.MonkeyPatch, home: Path) -> Path:
         monkeypatch.delenv(name)
     for name in ("STATE", "DATA", "CONFIG", "CACHE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
-    for name, value in {"HOME": str(home), "NO_PROXY": "*", "TERM": "dumb"}.items():
+    values = {"HOME": str(home), "NO_PROXY": "*", "TERM": "dumb", "PYTHONPATH": str(MINUS.parent)}
+    for name, value in values.items():
         monkeypatch.setenv(name, value)
     local = home / "local"
     local.mkdir()
@@ -110,27 +109,35 @@ def put_remote(user: Client, folder: Row, name: str, data: bytes = b"text") -> R
     return dict(answer.json())
 
 
-@contextmanager
-def patience() -> Iterator[None]:
-    """Fail rather than wait for ever."""
+def remote(user: Client, folder: Row) -> dict[str, bytes]:
+    """What the service has in a folder."""
+    rows = user.results(f"folders/{folder['id']}/files")
+    return {row["name"]: user.raw(row).body for row in rows}
 
-    def over(_number: int, _frame: FrameType | None) -> None:
-        raise TimeoutError("it never came")
 
-    before = signal.signal(signal.SIGALRM, over)
-    signal.alarm(PATIENCE)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+def here(folder: Path) -> dict[str, bytes]:
+    """What is in a local folder, hidden files included."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @contextmanager
-def fed(fifo: Path) -> Iterator[io.FileIO]:
-    """A pipe that somebody else has begun to read."""
-    with patience(), fifo.open("wb", buffering=0) as pipe:
-        yield pipe
+def endless(path: Path) -> Iterator[threading.Event]:
+    """A pipe that gives zeros as long as it is read. -> set when somebody has begun to"""
+    os.mkfifo(path)
+    begun, over = threading.Event(), threading.Event()
+
+    def feed() -> None:
+        with suppress(BrokenPipeError), path.open("wb", buffering=0) as pipe:
+            while not over.is_set():
+                pipe.write(bytes(4096))
+                begun.set()
+
+    thread = threading.Thread(target=feed, daemon=True)
+    thread.start()
+    yield begun
+    over.set()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
 
 
 _LAUNCH = """
@@ -154,7 +161,7 @@ class Terminal:
             start_new_session=True,
         )
         os.close(theirs)
-        self.shown = ""
+        self.shown, self._seen = "", 0
 
     def __enter__(self) -> "Terminal":
         return self
@@ -168,10 +175,11 @@ class Terminal:
         os.write(self._ours, keys.encode())
 
     def until(self, ending: str) -> str:
-        """Read until the screen ends so. -> everything that it has shown, from the beginning"""
-        while not self.shown.endswith(ending):
+        """Read until the screen ends so. -> what it has shown since the last time"""
+        while not self.shown.endswith(ending, self._seen):
             assert self._read(), f"it ended, having shown {self.shown!r}"
-        return self.shown
+        seen, self._seen = self._seen, len(self.shown)
+        return self.shown[seen:]
 
     def end(self) -> tuple[int, str]:
         """Read until the command ends. -> its status, everything that it has shown"""
@@ -192,7 +200,7 @@ class Terminal:
 
 @dataclass
 class Stalling:
-    """A web server that promises 100 bytes to whoever asks, sends ten, and then nothing.
+    """A web server that promises a terabyte to whoever asks, and sends a byte now and then.
 
     asked   set when somebody waits for the rest
     """
@@ -208,14 +216,16 @@ def stalling() -> Iterator[Stalling]:
 
         def serve() -> None:
             client, _ = server.accept()
-            with client:
+            with client, suppress(OSError):
                 client.recv(65536)
-                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789")
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n")
                 asked.set()
-                over.wait(PATIENCE)
+                while not over.wait(0.01):
+                    client.sendall(b"x")
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield Stalling(asked, f"http://127.0.0.1:{server.getsockname()[1]}/")
         over.set()
         thread.join(PATIENCE)
+        assert not thread.is_alive()

@@ -3,68 +3,61 @@
 from typing import Any
 
 import pytest
-import responses
 
-from minus import MinusAPIError, MinusConnection, MinusFolder, MinusUser, PagedList
-from tests.helpers import API, FAR
+from minus import MinusAPIError, MinusConnection, MinusUser, PagedList
+from tests.helpers import API, FAR, Far
 
 pytest_plugins = ["tests.accounts"]
 
 NAMES = [str(number) for number in range(7)]
 
 
-def page(
-    wire: responses.RequestsMock, number: int, names: list[str], onward: object, total: object = 7
-) -> None:
+def page(far: Far, number: int, names: list[str], onward: object, total: object = 7) -> None:
     """Answer one page of the list `things`."""
     answer = {"results": [{"name": name} for name in names], "next": onward, "total": total}
-    wire.get(f"{API}/things?page={number}" if number > 1 else f"{API}/things", json=answer)
+    far.wire.get(f"{API}/things?page={number}" if number > 1 else f"{API}/things", json=answer)
 
 
 @pytest.fixture
-def things(wire: responses.RequestsMock, far: MinusConnection) -> PagedList[str]:
+def things(far: Far) -> PagedList[str]:
     """Seven things on three pages, linked in each way that was seen; none is fetched yet."""
-    wire.assert_all_requests_are_fired = False
-    page(wire, 1, NAMES[:3], "/api/v2/things?page=2")
-    page(wire, 2, NAMES[3:6], f"{API}/things?page=3")
-    page(wire, 3, NAMES[6:], None)
+    far.wire.assert_all_requests_are_fired = False
+    page(far, 1, NAMES[:3], "/api/v2/things?page=2")
+    page(far, 2, NAMES[3:6], f"{API}/things?page=3")
+    page(far, 3, NAMES[6:], None)
     return PagedList(far, "things", lambda row: str(row["name"]))
 
 
-def test_making_a_list_and_showing_it_sends_nothing(
-    things: PagedList[str], wire: responses.RequestsMock
-) -> None:
+def test_making_a_list_and_showing_it_sends_nothing(things: PagedList[str], far: Far) -> None:
     assert repr(things) == "<PagedList, 0 of None fetched>"
     assert things[0] == "0"
     assert repr(things) == "<PagedList, 3 of 7 fetched>"
-    assert len(wire.calls) == 1
+    assert len(far.wire.calls) == 1
 
 
-def test_the_length_is_the_total_and_costs_one_page(
-    things: PagedList[str], wire: responses.RequestsMock
-) -> None:
-    assert (len(things), len(things), len(wire.calls)) == (7, 7, 1)
+def test_the_length_is_the_total_and_costs_one_page(things: PagedList[str], far: Far) -> None:
+    assert (len(things), len(things), len(far.wire.calls)) == (7, 7, 1)
 
 
 def test_a_loop_fetches_as_far_as_it_goes_and_a_second_one_nothing(
-    things: PagedList[str], wire: responses.RequestsMock
+    things: PagedList[str], far: Far
 ) -> None:
-    fetched = [(name, len(wire.calls)) for name in things]
+    fetched = [(name, len(far.wire.calls)) for name in things]
     assert fetched == list(zip(NAMES, [1, 1, 1, 2, 2, 2, 3], strict=True))
     assert list(things) == NAMES
     assert "3" in things
     assert list(reversed(things)) == NAMES[::-1]
-    assert len(wire.calls) == 3
+    assert len(far.wire.calls) == 3
 
 
 @pytest.mark.parametrize(
     ("at", "pages"), [(0, 1), (2, 1), (3, 2), (6, 3), (-1, 3), (-2, 2), (-4, 2), (-7, 1)]
 )
 def test_an_index_fetches_as_far_as_it_points(
-    things: PagedList[str], wire: responses.RequestsMock, at: int, pages: int
+    things: PagedList[str], far: Far, at: int, pages: int
 ) -> None:
     assert things[at] == NAMES[at]
-    assert len(wire.calls) == pages
+    assert len(far.wire.calls) == pages
 
 
 @pytest.mark.parametrize("at", [7, -8, 1_000])
@@ -93,10 +86,10 @@ def test_an_index_outside_is_an_error(things: PagedList[str], at: int) -> None:
     ],
 )
 def test_a_slice_is_that_of_the_whole_list_and_fetches_what_it_needs(
-    things: PagedList[str], wire: responses.RequestsMock, at: slice, pages: int
+    things: PagedList[str], far: Far, at: slice, pages: int
 ) -> None:
     assert things[at] == NAMES[at]
-    assert len(wire.calls) == pages
+    assert len(far.wire.calls) == pages
 
 
 def test_extend_fetches_one_page_and_tells_its_size(things: PagedList[str]) -> None:
@@ -104,28 +97,24 @@ def test_extend_fetches_one_page_and_tells_its_size(things: PagedList[str]) -> N
     assert list(things) == NAMES
 
 
-def test_an_empty_list_is_empty(wire: responses.RequestsMock, far: MinusConnection) -> None:
-    page(wire, 1, [], None, 0)
+def test_an_empty_list_is_empty(far: Far) -> None:
+    page(far, 1, [], None, 0)
     things = far.list("things")
     assert (len(things), list(things), things[:5], things.extend()) == (0, [], [], 0)
-    assert len(wire.calls) == 1
+    assert len(far.wire.calls) == 1
 
 
-def test_a_list_without_a_total_is_counted(
-    wire: responses.RequestsMock, far: MinusConnection
-) -> None:
-    page(wire, 1, NAMES[:3], "?page=2", None)
-    page(wire, 2, NAMES[3:], "", None)
+def test_a_list_without_a_total_is_counted(far: Far) -> None:
+    page(far, 1, NAMES[:3], "?page=2", None)
+    page(far, 2, NAMES[3:], "", None)
     assert len(far.list("things")) == 7
 
 
-def test_a_link_to_another_host_gets_no_token(
-    wire: responses.RequestsMock, far: MinusConnection
-) -> None:
-    page(wire, 1, NAMES[:3], "//evil.test/things")
-    wire.get("https://evil.test/things", json={"results": [{"name": "x"}] * 4, "total": 7})
+def test_a_link_to_another_host_gets_no_token(far: Far) -> None:
+    page(far, 1, NAMES[:3], "//evil.test/things")
+    far.wire.get("https://evil.test/things", json={"results": [{"name": "x"}] * 4, "total": 7})
     assert len(list(far.list("things"))) == 7
-    assert [call.request.headers.get("Authorization") for call in wire.calls] == [
+    assert [call.request.headers.get("Authorization") for call in far.wire.calls] == [
         "Bearer ACCESS-1",
         None,
     ]
@@ -134,13 +123,13 @@ def test_a_link_to_another_host_gets_no_token(
 @pytest.mark.parametrize(
     "onward", ["things", "/api/v2/things", f"{API}/things", f"{FAR}:443/api/v2/things"]
 )
-def test_a_list_that_leads_in_a_circle_is_an_error(
-    wire: responses.RequestsMock, far: MinusConnection, onward: str
-) -> None:
-    page(wire, 1, ["a"], "things?page=2", None)
-    page(wire, 2, ["b"], onward, None)
-    wire.get(f"{FAR}:443/api/v2/things", json={"results": [{}], "next": f"{FAR}:443/api/v2/things"})
-    wire.assert_all_requests_are_fired = False
+def test_a_list_that_leads_in_a_circle_is_an_error(far: Far, onward: str) -> None:
+    page(far, 1, ["a"], "things?page=2", None)
+    page(far, 2, ["b"], onward, None)
+    far.wire.get(
+        f"{FAR}:443/api/v2/things", json={"results": [{}], "next": f"{FAR}:443/api/v2/things"}
+    )
+    far.wire.assert_all_requests_are_fired = False
     things = far.list("things")
     for _ in range(2):
         with pytest.raises(MinusAPIError, match=r"^the list leads in a circle$") as caught:
@@ -153,19 +142,15 @@ def test_a_list_that_leads_in_a_circle_is_an_error(
     [
         (NAMES[:6], None, "6 of 7"),
         ([], None, "0 of 7"),
-        (NAMES + ["8"], None, "8 of 7"),
-        (NAMES + ["8"], "?page=2", "8 of 7"),
+        ([*NAMES, "8"], None, "8 of 7"),
+        ([*NAMES, "8"], "?page=2", "8 of 7"),
         ([], "?page=2", "0 of 7"),
     ],
 )
 def test_a_list_that_is_shorter_or_longer_than_it_says_is_an_error_each_time(
-    wire: responses.RequestsMock,
-    far: MinusConnection,
-    names: list[str],
-    onward: str | None,
-    why: str,
+    far: Far, names: list[str], onward: str | None, why: str
 ) -> None:
-    page(wire, 1, names, onward)
+    page(far, 1, names, onward)
     things = far.list("things")
     for _ in range(2):
         with pytest.raises(MinusAPIError, match=f"^the list is broken: {why} items came$"):
@@ -175,10 +160,8 @@ def test_a_list_that_is_shorter_or_longer_than_it_says_is_an_error_each_time(
 @pytest.mark.parametrize(
     "answer", [{}, {"results": None}, {"results": {"a": 1}}, {"results": [1], "total": 1}]
 )
-def test_an_answer_without_results_is_an_error(
-    wire: responses.RequestsMock, far: MinusConnection, answer: dict[str, Any]
-) -> None:
-    wire.get(f"{API}/things", json=answer)
+def test_an_answer_without_results_is_an_error(far: Far, answer: dict[str, Any]) -> None:
+    far.wire.get(f"{API}/things", json=answer)
     with pytest.raises(MinusAPIError, match=r"^the list has no results$"):
         len(far.list("things"))
 
@@ -205,10 +188,12 @@ def test_all_pages_come_in_order(owner: MinusUser) -> None:
     assert owner.folders()[100].id == owner.folders()[-1].id
 
 
-def test_a_folder_made_meanwhile_comes_last(owner: MinusUser) -> None:
+def test_a_folder_made_meanwhile_comes_last_and_counts(owner: MinusUser) -> None:
     folders = owner.folders()
-    first = folders[0]
+    first, length = folders[0], len(folders)
     made = owner.new_folder("Meanwhile")
-    assert (first.id, folders[-1].id, len(folders)) == (folders[0].id, folders[100].id, 101)
-    assert isinstance(made, MinusFolder)
+    came = list(folders)
+    assert (length, len(folders), len(came)) == (101, 102, 102)
+    assert (came[0].id, came[-1].id) == (first.id, made.id)
     made.delete()
+    assert len(owner.folders()) == 101
