@@ -1329,19 +1329,19 @@ class _TokenFile:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Refresh one at a time: what one process gets, the next one finds here."""
-        try:
-            import fcntl
-        except ImportError:  # not on every system
-            yield
-            return
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._path.with_suffix(".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(ImportError, OSError):  # no such locks, or no such folder
+                import fcntl
+
+                lock = stack.enter_context(self._path.with_suffix(".lock").open("a"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def save(self, state: JSON) -> None:
+        """Keep tokens; where nothing can be kept, the next command signs in anew."""
         kept = {name: value for name, value in self.load().items() if name in ("salt", "check")}
-        private_file(self._path, json.dumps({**kept, **state, **self._extra}).encode())
+        with contextlib.suppress(OSError):
+            private_file(self._path, json.dumps({**kept, **state, **self._extra}).encode())
 
     def fits(self, password: str | None) -> bool:
         """Tell whether the kept tokens were given for this password; any, when none is given."""
@@ -1401,7 +1401,7 @@ def connect(
         raise MinusConfigError("no username: --username, MINUS_USERNAME or the config file")
     api = MinusConnection(found["api_key"], found["api_secret"], debug, url=place)
     password = found["password"] or None
-    tokens = _TokenFile(api.url, api.api_key, name)
+    tokens = _TokenFile(api.url, f"{api.api_key}:{found['api_secret']}", name)
 
     def sign_in() -> None:
         given = password if password is not None or ask is None else ask("Password: ")
@@ -1524,8 +1524,9 @@ _PIPED = re.compile(r"""((?:[^\s"'\\]|\\.|"[^"]*"|'[^']*')+)\s+(\|.+)""")
 class _Lines:
     """Commands of a pipe, line by line; what follows a line stays unread, for `put -`."""
 
-    def __init__(self, raw: IO[bytes]) -> None:
-        self.buffer = raw
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream  # it would close its buffer with itself
+        self.buffer: IO[bytes] = cast(Any, stream).buffer
 
     def readline(self) -> str:
         return self.buffer.readline().decode("utf-8", "replace")
@@ -1550,7 +1551,7 @@ class MinusCLI(cmd.Cmd):
     ) -> None:
         super().__init__(stdin=stdin or sys.stdin, stdout=stdout or sys.stdout)
         if not self.stdin.isatty() and hasattr(self.stdin, "buffer"):
-            self.stdin = cast("IO[str]", _Lines(self.stdin.buffer))
+            self.stdin = cast("IO[str]", _Lines(self.stdin))
         self.stderr = stderr or sys.stderr
         self.user = user
         self.folder: MinusFolder | None = None
@@ -1661,9 +1662,10 @@ class MinusCLI(cmd.Cmd):
         try:
             yield
         finally:
-            if self.interactive:
-                private_file(place, b"")
-                readline.write_history_file(place)
+            with contextlib.suppress(OSError):
+                if self.interactive:
+                    private_file(place, b"")
+                    readline.write_history_file(place)
 
     def onecmd(self, line: str) -> bool:
         """Run one command; the only place where exceptions become words."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from minus_server.names import new_secret
+from minus_server.names import KEY_LETTERS, new_secret
 
 
 class BlobMissing(Exception):
@@ -62,7 +62,7 @@ class Blobs(Protocol):
 
 
 class FolderBlobs:
-    """Blobs as files: `blobs/XX/KEY`, written under `incoming/KEY` and renamed when whole."""
+    """Blobs as files: `blobs/X/KEY`, written under `incoming/KEY` and renamed when whole."""
 
     def __init__(self, root: Path) -> None:
         self._blobs = root / "blobs"
@@ -70,9 +70,15 @@ class FolderBlobs:
         self._derived = root / "derived"
         for folder in (self._blobs, self._incoming, self._derived):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shards = (self._blobs / letter for letter in KEY_LETTERS)
+        missing = [shard for shard in shards if not shard.exists()]
+        for shard in missing:
+            shard.mkdir(mode=0o700, exist_ok=True)
+        if missing:
+            _flush_folder(self._blobs)
 
     def _place(self, key: str) -> Path:
-        return self._blobs / key[:2] / key
+        return self._blobs / key[:1] / key
 
     def create(self) -> "FolderWriter":
         key = new_secret()
@@ -95,16 +101,16 @@ class FolderBlobs:
 
     def delete(self, key: str) -> None:
         self._place(key).unlink(missing_ok=True)
-        shutil.rmtree(self._derived / key[:2] / key, ignore_errors=True)
+        shutil.rmtree(self._derived / key[:1] / key, ignore_errors=True)
 
     def derived(self, key: str, kind: str) -> bytes | None:
         try:
-            return (self._derived / key[:2] / key / kind).read_bytes()
+            return (self._derived / key[:1] / key / kind).read_bytes()
         except FileNotFoundError:
             return None
 
     def keep_derived(self, key: str, kind: str, data: bytes) -> None:
-        place = self._derived / key[:2] / key / kind
+        place = self._derived / key[:1] / key / kind
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = place.with_name(f"{kind}.{new_secret()}")
         part.write_bytes(data)
@@ -143,9 +149,6 @@ class FolderWriter:
     def commit(self) -> None:
         os.fsync(self._file.fileno())
         self._file.close()
-        if not self._place.parent.exists():
-            self._place.parent.mkdir(mode=0o700, exist_ok=True)
-            _flush_folder(self._place.parent.parent)
         self._part.rename(self._place)
         _flush_folder(self._place.parent)
 

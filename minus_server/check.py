@@ -55,6 +55,8 @@ def _problem(service: Service, file: File) -> str | None:
         stream = service.blobs.open(file.blob)
     except BlobMissing:
         return "its bytes are missing"
+    except OSError as error:
+        return f"its bytes cannot be read: {error.strerror}"
     digest, size = hashlib.sha256(), 0
     with stream:
         while block := stream.read(_BLOCK):

@@ -198,8 +198,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from minus_server.daemon import CannotServe
-    from minus_server.errors import Refused
+    from minus_server.errors import CannotServe, Refused
 
     try:
         status: int = arguments.run(arguments)

@@ -29,6 +29,7 @@ from granian.server.embed import Server
 from minus_server import __version__
 from minus_server.app import Activity, build
 from minus_server.embedded import read_json
+from minus_server.errors import CannotServe
 from minus_server.names import username
 from minus_server.service import Service, open_service
 
@@ -41,10 +42,6 @@ _LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "loggers": {"_granian": {"handlers": ["stderr"], "level": "ERROR", "propagate": False}},
 }
-
-
-class CannotServe(Exception):
-    """The service cannot start here; `str` says why."""
 
 
 @dataclass(frozen=True)

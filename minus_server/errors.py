@@ -72,3 +72,7 @@ class GrantRefused(Refused):
         super().__init__(why)
         self.error = error
         self.status = 401 if error == "invalid_client" else 400
+
+
+class CannotServe(Exception):
+    """The process cannot serve the folder, or cannot end; `str` says why."""

@@ -23,6 +23,7 @@ MAX_ORDER = 100_000  # ids in one item_ordering
 FIXED_ADDRESSES = ("/upload", "/users", "/user", "/update")
 _RESERVED_SLUGS = frozenset(address[2:] for address in FIXED_ADDRESSES)
 
+KEY_LETTERS = f"{string.ascii_letters}{string.digits}-_"
 _ALPHABET = string.ascii_letters + string.digits
 _ID = re.compile(rf"[A-Za-z0-9]{{{ID_LENGTH}}}")
 _LISTED_ID = re.compile(rf"""\s*(?:u?(["']))?({_ID.pattern})(?(1)\1)\s*""")
@@ -42,7 +43,7 @@ def new_id() -> str:
 
 
 def new_secret() -> str:
-    """Make a token, a client's secret or a blob's key: 43 letters, 256 bits."""
+    """Make a token, a client's secret or a blob's key: 43 of KEY_LETTERS, 256 bits."""
     return secrets.token_urlsafe(32)
 
 
@@ -179,6 +180,8 @@ def scopes(value: str) -> frozenset[str]:
     return known if known or value.strip() else frozenset(SCOPES)
 
 
+_TYPES = mimetypes.MimeTypes()  # Python's own table: this machine's would be another elsewhere
+
 # The first bytes of the pictures we show, and their type.
 _MAGIC: tuple[tuple[bytes, bytes, str], ...] = (
     (b"\xff\xd8\xff", b"", "image/jpeg"),
@@ -230,6 +233,6 @@ def media_type(name: str, declared: str, head: bytes) -> str:
         return seen
     said = declared.partition(";")[0].strip().lower()
     if not _TYPE.fullmatch(said) or said == "application/octet-stream":
-        guessed, packed = mimetypes.guess_type(name, strict=False)
+        guessed, packed = _TYPES.guess_type(name, strict=False)
         said = guessed if guessed and not packed else "application/octet-stream"
     return "application/octet-stream" if said in PICTURES else said

@@ -128,10 +128,9 @@ class TestFolderBlobs(StoreContract):
         monkeypatch.setattr(os, "fsync", noted_fsync)
         monkeypatch.setattr(Path, "rename", noted_rename)
         key = self.put(blobs)
-        shard = f"blobs/{key[:2]}"
+        shard = f"blobs/{key[:1]}"
         assert done == [
             ("fsync", f"incoming/{key}"),
-            ("fsync", "blobs"),
             ("rename", f"{shard}/{key}"),
             ("fsync", shard),
         ]

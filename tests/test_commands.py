@@ -41,7 +41,7 @@ def blob(service: Service, sha256: str) -> Path:
     with sqlite3.connect(service.data / "catalog.sqlite3") as rows:
         ((key,),) = rows.execute("SELECT blob FROM files WHERE sha256 = ?", (sha256,)).fetchall()
     rows.close()
-    return Path(service.data, "blobs", key[:2], key)
+    return Path(service.data, "blobs", key[:1], key)
 
 
 def change_row(service: Service, statement: str, *values: str) -> None:

@@ -630,7 +630,9 @@ def test_the_service_is_named_by_argument_then_environment_then_file(
 ) -> None:
     with pytest.raises(MinusConfigError) as caught:
         MinusConnection("KEY", "SECRET")
-    assert str(caught.value) == "no service is named: give url=, set MINUS_URL, or use connect()"
+    assert str(caught.value) == (
+        "no service is named: by url=, MINUS_URL or the config file; or use connect()"
+    )
     (bare / ".minus.conf").write_text("[api]\nurl: https://file.test\n")
     assert MinusConnection("KEY", "SECRET").url == "https://file.test/"
     monkeypatch.setenv("MINUS_URL", "https://environment.test")
@@ -646,7 +648,7 @@ def test_the_service_is_named_by_argument_then_environment_then_file(
     ("given", "url"),
     [
         ("minus.test", "https://minus.test/"),
-        ("localhost:8642", "https://localhost:8642/"),
+        ("localhost:8642", "http://localhost:8642/"),
         (" http://127.0.0.1:8642/ ", "http://127.0.0.1:8642/"),
         ("HTTPS://minus.test/api/v2/", "https://minus.test/"),
         ("https://minus.test/files//api/", "https://minus.test/files/"),

@@ -1,11 +1,13 @@
 """Lists: what they fetch, when, and what they refuse to call a list."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from minus import MinusAPIError, MinusConnection, MinusUser, PagedList
-from tests.helpers import API, FAR, Far
+from minus import MinusAPIError, MinusUser, PagedList
+from tests.helpers import API, FAR, PASSWORD, Far, sign_in
+from tests.live import Service
 
 pytest_plugins = ["tests.accounts"]
 
@@ -170,12 +172,15 @@ def test_an_answer_without_results_is_an_error(far: Far, answer: dict[str, Any])
 
 
 @pytest.fixture(scope="module")
-def owner(bob: MinusConnection) -> MinusUser:
+def owner(service: Service) -> Iterator[MinusUser]:
     """A user with 101 folders."""
-    owner = bob.activeuser()
-    for number in range(101 - len(owner.folders())):
+    service.add_user("paginator", PASSWORD)
+    connection = sign_in(service, "paginator")
+    owner = connection.activeuser()
+    for number in range(101):
         owner.new_folder(f"Folder {number}")
-    return owner
+    yield owner
+    connection.close()
 
 
 def test_all_pages_come_in_order(owner: MinusUser) -> None:
