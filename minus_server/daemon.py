@@ -147,6 +147,7 @@ def serve(options: Options) -> int:
         service.blobs.clear_incoming()
         asyncio.run(_Process(options, service).run())
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
         service.close()
     return 0
 

@@ -1,5 +1,6 @@
 """The rules for folders and files: who may see, change and add what."""
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Sequence
@@ -317,7 +318,8 @@ class Library:
             return None
         made = self._pictures.thumbnail(path, _SIDES[kind], _form(file, kind))
         if made:
-            self._blobs.keep_derived(file.blob, kind, made)
+            with contextlib.suppress(OSError):  # a full disk costs time, not the picture
+                self._blobs.keep_derived(file.blob, kind, made)
         return made
 
     def icon(self, label: str, side: int = SMALL) -> tuple[bytes, str]:
