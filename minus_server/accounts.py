@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +16,6 @@ from minus_server.errors import BadRequest, Forbidden, GrantRefused, NotFound, N
 ACCESS_SECONDS = 3600
 REFRESH_SECONDS = 180 * 24 * 3600
 DEFAULT_QUOTA = 1 << 40  # bytes
-HASHES_AT_ONCE = 4  # each takes 64 MiB while it runs
 
 Clock = Callable[[], float]
 
@@ -61,7 +59,6 @@ class Accounts:
     def __init__(self, catalog: Catalog, clock: Clock) -> None:
         self._catalog = catalog
         self._clock = clock
-        self._hashing = threading.BoundedSemaphore(HASHES_AT_ONCE)
 
     def _now(self) -> int:
         return int(self._clock())
@@ -107,20 +104,23 @@ class Accounts:
         """Let a program ask for tokens. -> API key, API secret"""
         key, secret = names.new_id(), names.new_secret()
         with self._catalog.write() as rows:
-            rows.add_client(id=key, name=name, secret_hash=_hash(secret), created=self._now())
+            rows.add_client(
+                id=key, name=names.text(name), secret_hash=_hash(secret), created=self._now()
+            )
         return key, secret
 
     def owner_client(self, name: str) -> tuple[str, str]:
         """Give the folder's owner a client that signs in as its account, which it makes if needed.
 
-        The secret is new each time: what an earlier start left in a file is worth nothing.
-        -> API key, API secret
+        The secret is new each time, and earlier tokens end: who listens on the port after us
+        and is sent one can do nothing with it. -> API key, API secret
         """
         with self._catalog.read() as rows:
             user = rows.user_by_slug(names.slug(name))
         user_n = user.n if user else self._add_user(names.username(name), None, DEFAULT_QUOTA)
         key, secret = names.new_id(), names.new_secret()
         with self._catalog.write() as rows:
+            rows.delete_tokens_of(user_n)
             client = rows.client_of(user_n)
             if client is None:
                 rows.add_client(
@@ -149,11 +149,10 @@ class Accounts:
         known = user.password_hash if user else None
         if len(password) > names.MAX_PASSWORD:
             return False
-        with self._hashing:
-            try:
-                self._argon2.verify(known or self._nobody, password)
-            except (argon2.exceptions.VerificationError, UnicodeEncodeError):
-                return False
+        try:
+            self._argon2.verify(known or self._nobody, password)
+        except (argon2.exceptions.VerificationError, UnicodeEncodeError):
+            return False
         return known is not None
 
     def _client(self, client_id: str, client_secret: str) -> Client:
@@ -195,10 +194,10 @@ class Accounts:
             old = rows.token_by_refresh(_hash(token))
             if old is None or old.client_n != client.n or old.refresh_expires < self._now():
                 raise refused
-            stolen = rows.has_used_child(old.n)
-            if stolen:
+            if rows.has_used_child(old.n):
                 rows.delete_family(old.family)
             else:
+                rows.mark_used(old.n)
                 return self._grant(rows.add_token, old, client.n, old.user_n, scope)
         raise refused
 

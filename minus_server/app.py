@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import anyio
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -126,7 +128,7 @@ def _operating_system(request: Request, error: Exception) -> Response:
 
 def _busy(request: Request, error: Exception) -> Response:
     """The database is locked for longer than a request should wait."""
-    if "locked" not in str(error):
+    if isinstance(error, OperationalError) and "locked" not in str(error):
         return _operating_system(request, error)
     body = {"error": "temporarily_unavailable", "error_description": "The catalog is busy."}
     response = json_response(body, 503)
@@ -179,6 +181,7 @@ def build(service: Service, base_url: str, activity: Activity, *, only_host: boo
         HTTPException: _no_route,
         ClientDisconnect: _gone,
         OperationalError: _busy,
+        PoolTimeoutError: _busy,
         OSError: _operating_system,
         Exception: _fault,
     }
@@ -188,5 +191,7 @@ def build(service: Service, base_url: str, activity: Activity, *, only_host: boo
         middleware=[Middleware(Door, host=host, activity=activity)],
     )
     app.state.service = service
+    app.state.sign_ins = anyio.CapacityLimiter(oauth.AT_ONCE)
+    app.state.drawings = anyio.CapacityLimiter(links.DRAWINGS_AT_ONCE)
     app.state.wire = Wire(base_url, service.clock)
     return app

@@ -34,6 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from minus_server.errors import CannotServe
 from minus_server.schema import (
     UNPLACED,
     clients,
@@ -50,7 +51,8 @@ from minus_server.schema import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-BUSY_SECONDS = 30  # how long a writer waits for another one
+POOL = 50  # connections: one for each thread that may want one
+BUSY_SECONDS = 10  # how long a writer waits for another one
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 __all__ = ["Catalog", "Client", "File", "Folder", "IntegrityError", "Message", "Rows", "Token"]
@@ -211,6 +213,8 @@ class Catalog:
         self.engine: Engine = create_engine(
             url,
             connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+            pool_size=POOL,
+            max_overflow=0,
             hide_parameters=True,  # an error must not carry a hash or a name into the log
         )
         event.listen(self.engine, "connect", _connected)
@@ -226,9 +230,12 @@ class Catalog:
 
     def migrate(self) -> None:
         """Bring the schema to this version's. Alembic is loaded only where there is work."""
-        newest = max(path.stem for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
-        if self._revision() == newest:
+        known = sorted(path.stem for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+        revision = self._revision()
+        if revision == known[-1]:
             return
+        if revision is not None and revision not in known:
+            raise CannotServe(f"the data is of a newer version of minus ({revision})")
         from alembic import command
         from alembic.config import Config
 
@@ -431,18 +438,23 @@ class Rows:
         query = _FOLDERS.where(folders.c.owner_n.in_(followed), folders.c.is_public)
         return self._folder_page(query, user_n, offset, limit)
 
-    def folders_starred(self, user_n: int, offset: int, limit: int) -> tuple[int, list[Folder]]:
-        return self._folders_marked(stars, user_n, offset, limit)
+    def folders_starred(
+        self, user_n: int, offset: int, limit: int, *, public_only: bool
+    ) -> tuple[int, list[Folder]]:
+        return self._folders_marked(stars, user_n, offset, limit, public_only)
 
-    def folders_visited(self, user_n: int, offset: int, limit: int) -> tuple[int, list[Folder]]:
-        return self._folders_marked(visits, user_n, offset, limit)
+    def folders_visited(
+        self, user_n: int, offset: int, limit: int, *, public_only: bool
+    ) -> tuple[int, list[Folder]]:
+        return self._folders_marked(visits, user_n, offset, limit, public_only)
 
     def _folders_marked(
-        self, marks: Table, user_n: int, offset: int, limit: int
+        self, marks: Table, user_n: int, offset: int, limit: int, public_only: bool
     ) -> tuple[int, list[Folder]]:
         """Folders that a row of `marks` ties to the user and that the user may still see."""
         marked = select(marks.c.folder_n).where(marks.c.user_n == user_n)
-        seen = or_(folders.c.is_public, folders.c.owner_n == user_n)
+        own = folders.c.owner_n == (0 if public_only else user_n)
+        seen = or_(folders.c.is_public, own)
         query = _FOLDERS.where(folders.c.n.in_(marked), seen)
         return self._folder_page(query, user_n, offset, limit)
 

@@ -267,6 +267,14 @@ class _Process:
         os._exit(0)
 
 
+def _owner(path: Path) -> int | None:
+    """Whose it is, None where there is no such thing."""
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
+
+
 def stop(data: Path) -> bool:
     """End the process that serves the folder. -> False when there was none
 
@@ -276,6 +284,8 @@ def stop(data: Path) -> bool:
     pid = lock.holder()
     if pid is None:
         return False
+    if _owner(Path(f"/proc/{pid}")) not in (None, _owner(data / "service.lock")):
+        raise CannotServe(f"process {pid} is not that of the folder's owner")
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     patience = time.monotonic() + STOP_SECONDS + 10

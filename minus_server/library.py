@@ -15,7 +15,7 @@ from minus_server.errors import Forbidden, NotFound, NotSignedIn, QuotaExceeded,
 from minus_server.pictures import MEDIUM, SMALL, Pictures
 
 MAX_ORDER_SHOWN = 1_000  # ids in the `item_ordering` of an answer; longer ones are not shown
-MAX_UNSIGNED = 16 * 1024 * 1024  # bytes taken before it is known whose they are
+MAX_UNSIGNED = 1024 * 1024  # bytes taken before it is known whose they are
 FORM_OVERHEAD = 64 * 1024  # bytes of a body that may be its form and not its file
 _HEAD = 512  # bytes kept to tell a picture by
 _SIDES = {"small": SMALL, "medium": MEDIUM}
@@ -111,17 +111,14 @@ class Library:
     def feed(self, caller: Caller, kind: str, offset: int, limit: int) -> tuple[int, list[Folder]]:
         """A page of one of the lists of folders: feed, mine, favorited or history."""
         with self._catalog.read() as rows:
+            public_only = not caller.sees_private
+            me = caller.user.n
+            if kind == "feed":
+                return rows.folders_followed(me, offset, limit)
             if kind == "mine":
-                public_only = not caller.sees_private
-                return rows.folders_of(
-                    caller.user.n, caller.user.n, offset, limit, public_only=public_only
-                )
-            lists = {
-                "feed": rows.folders_followed,
-                "favorited": rows.folders_starred,
-                "history": rows.folders_visited,
-            }
-            return lists[kind](caller.user.n, offset, limit)
+                return rows.folders_of(me, me, offset, limit, public_only=public_only)
+            marked = rows.folders_starred if kind == "favorited" else rows.folders_visited
+            return marked(me, offset, limit, public_only=public_only)
 
     def add_folder(self, caller: Caller, name: str, *, is_public: bool) -> Folder:
         """Make a folder of the caller's."""
@@ -240,8 +237,11 @@ class Library:
             raise _no_room()
         return Incoming(self._blobs.create(), room, _no_room())
 
-    def begin_unsigned_file(self) -> Incoming:
+    def begin_unsigned_file(self, folder_id: str) -> Incoming:
         """Open an upload whose token may still follow behind the file, as some programs had it."""
+        with self._catalog.read() as rows:
+            if rows.folder(folder_id) is None:
+                raise NotSignedIn("This needs an access token.")
         refusal = NotSignedIn("The access token must stand before a file of this size.")
         return Incoming(self._blobs.create(), MAX_UNSIGNED, refusal)
 
@@ -307,20 +307,19 @@ class Library:
         """
         if file.width:
             with self._drawing:
-                made = self._blobs.derived(file.blob, kind) or self._draw(file, kind)
+                made = self._blobs.derived(file.blob, kind)
+                made = self._draw(file, kind) if made is None else made
             if made:
                 return made, f"image/{_form(file, kind).lower()}"
         return self.icon(_label(file.name), _SIDES[kind])
 
-    def _draw(self, file: File, kind: str) -> bytes | None:
+    def _draw(self, file: File, kind: str) -> bytes:
+        """Make and keep a thumbnail; an empty one for a picture that cannot be drawn."""
         path = self._blobs.path(file.blob)
-        if path is None:
-            return None
-        made = self._pictures.thumbnail(path, _SIDES[kind], _form(file, kind))
-        if made:
-            with contextlib.suppress(OSError):  # a full disk costs time, not the picture
-                self._blobs.keep_derived(file.blob, kind, made)
-        return made
+        made = self._pictures.thumbnail(path, _SIDES[kind], _form(file, kind)) if path else None
+        with contextlib.suppress(OSError):  # a full disk costs time, not the picture
+            self._blobs.keep_derived(file.blob, kind, made or b"")
+        return made or b""
 
     def icon(self, label: str, side: int = SMALL) -> tuple[bytes, str]:
         """A drawn icon with a few letters. -> the bytes, their type"""

@@ -6,13 +6,15 @@ every answer is sandboxed, and only pictures, sound, film and plain text are sho
 
 import base64
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import BinaryIO
 from urllib.parse import quote
 
+import anyio
+import anyio.to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -26,6 +28,7 @@ from minus_server.errors import NotFound
 from minus_server.service import Service
 from minus_server.wire import http_date
 
+DRAWINGS_AT_ONCE = 2
 BLOCK = 1 << 20  # bytes read from disk at once
 _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.IGNORECASE)
 _HARMLESS = {
@@ -181,12 +184,20 @@ async def _blocks(stream: BinaryIO, want: Wanted) -> AsyncIterator[bytes]:
             yield block
 
 
+async def _drawn(
+    request: Request, draw: Callable[..., tuple[bytes, str]], *args: object
+) -> tuple[bytes, str]:
+    """Draw in one of a few threads: a slow picture must not take everybody else's."""
+    limiter: anyio.CapacityLimiter = request.app.state.drawings
+    return await anyio.to_thread.run_sync(draw, *args, limiter=limiter)
+
+
 async def thumbnail(request: Request, kind: str) -> Response:
     """GET /jID and /kID: a small picture of the file."""
     service: Service = request.app.state.service
     file_id = _id_of(request.path_params["link"])
     file = await run_in_threadpool(service.library.linked_file, file_id)
-    data, media_type = await run_in_threadpool(service.library.thumbnail, file, kind)
+    data, media_type = await _drawn(request, service.library.thumbnail, file, kind)
     headers = {**_HARMLESS, "Cache-Control": "private, no-cache"}
     return Response(data, headers=headers, media_type=media_type)
 
@@ -199,6 +210,6 @@ async def icon(request: Request) -> Response:
     """GET /icon/LABEL.png and /avatar/SLUG.png: a drawn picture where there is no other."""
     service: Service = request.app.state.service
     label = request.path_params["label"]
-    data, media_type = await run_in_threadpool(service.library.icon, label)
+    data, media_type = await _drawn(request, service.library.icon, label)
     headers = {**_HARMLESS, "Cache-Control": "public, max-age=86400"}
     return Response(data, headers=headers, media_type=media_type)

@@ -31,6 +31,7 @@ _ID_IN_TEXT = re.compile(rf"(?<![A-Za-z0-9])[A-Za-z0-9]{{{ID_LENGTH}}}(?![A-Za-z
 _USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|[\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _TEXT_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]")
 _WINDOWS_PATH = re.compile(r"(?:[A-Za-z]:)?[\\/].*[\\/]|[A-Za-z]:\\")
 _ENCODED = re.compile(r"(?:[A-Za-z0-9_.~!*'()-]|%[0-9A-Fa-f]{2})+")
@@ -162,6 +163,8 @@ def password(value: str) -> str:
         raise BadRequest("The password is empty.")
     if len(value) > MAX_PASSWORD:
         raise BadRequest(f"The password is longer than {MAX_PASSWORD} characters.")
+    if _SURROGATE.search(value):
+        raise BadRequest("The password is no Unicode text.")
     return value
 
 

@@ -1,6 +1,7 @@
 """`/oauth/token`: tokens for passwords and for refresh tokens (RFC 6749)."""
 
-from starlette.concurrency import run_in_threadpool
+import anyio
+import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,13 +11,18 @@ from minus_server.endpoints import json_response
 from minus_server.errors import GrantRefused
 from minus_server.wire import JSON
 
+MAX_BODY = 64 * 1024  # bytes of a token request
+AT_ONCE = 4  # sign-ins: the hash of a password takes 64 MiB while it runs
+
 
 async def token(request: Request) -> Response:
     """Answer a token request, by GET or POST."""
-    fields = await parse.parameters(request)
+    fields = await parse.parameters(request, MAX_BODY)
     credentials = parse.client_credentials(request, fields)
     accounts: Accounts = request.app.state.service.accounts
-    grant = await run_in_threadpool(_grant, accounts, credentials, fields)
+    # of their own threads: a flood of sign-ins must not take everybody else's
+    limiter: anyio.CapacityLimiter = request.app.state.sign_ins
+    grant = await anyio.to_thread.run_sync(_grant, accounts, credentials, fields, limiter=limiter)
     return json_response(_answer(grant))
 
 

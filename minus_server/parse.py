@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator
 from urllib.parse import parse_qsl, unquote_plus
 
 import anyio
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from minus_server import multipart
 from minus_server.errors import BadRequest, NotSignedIn, TimedOut, TooLarge
 
-MAX_FORM = 8 * 1024 * 1024  # bytes of a body that is no upload
+MAX_FORM = 2 * 1024 * 1024  # bytes of a body that is no upload
+_SMALL = 64 * 1024  # bytes of a body that is read without a thread of its own
 MAX_FIELDS_SIZE = 1024 * 1024  # bytes of all fields beside an upload
 MAX_FIELDS = 1_000
 STALL_SECONDS = 60  # without a byte of the body
@@ -66,17 +68,20 @@ def _pairs(text: str) -> Parameters:
         raise BadRequest(f"The form has more than {MAX_FIELDS} fields.") from None
 
 
-async def parameters(request: Request) -> Parameters:
-    """The parameters of the query and of the body, which wins."""
+async def parameters(request: Request, most: int = MAX_FORM) -> Parameters:
+    """The parameters of the query and of the body, which wins; of `most` bytes at the most."""
     found = query(request)
     if request.method in ("GET", "HEAD"):
         return found
     data = bytearray()
     async for block in body(request):
         data += block
-        if len(data) > MAX_FORM:
-            raise TooLarge(f"The body is larger than {MAX_FORM} bytes.")
-    return found | _fields(request.headers.get("content-type", ""), bytes(data))
+        if len(data) > most:
+            raise TooLarge(f"The body is larger than {most} bytes.")
+    kind = request.headers.get("content-type", "")
+    if len(data) <= _SMALL:
+        return found | _fields(kind, bytes(data))
+    return found | await run_in_threadpool(_fields, kind, bytes(data))
 
 
 def _fields(content_type: str, data: bytes) -> Parameters:

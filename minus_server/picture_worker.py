@@ -11,7 +11,7 @@ from typing import Any
 
 MEMORY = 1 << 30  # bytes of address space
 CPU_SECONDS = 300  # for all the pictures of its life
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 50_000_000
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP")
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _ORIENTATION = 0x0112

@@ -125,7 +125,7 @@ async def upload(request: Request) -> Response:
     async def begin(fields: parse.Parameters) -> Incoming:
         token = parse.token(request, fields)
         if token is None:
-            return await run_in_threadpool(service.library.begin_unsigned_file)
+            return await run_in_threadpool(service.library.begin_unsigned_file, folder_id)
         declared = parse.content_length(request)
         return await run_in_threadpool(
             lambda: service.library.begin_file(service.accounts.caller(token), folder_id, declared)

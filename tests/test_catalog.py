@@ -348,6 +348,13 @@ def test_a_refresh_token_used_after_its_successor_ends_the_whole_sign_in(alice: 
     assert alice.use(alice.refresh(elsewhere)).user.slug == "alice"
 
 
+def test_refreshing_a_successor_is_a_use_of_it(alice: SignIns) -> None:
+    first = alice.first()
+    third = alice.refresh(alice.refresh(first))
+    assert alice.refused(first) == "invalid_grant"
+    assert not alice.works(third)
+
+
 def test_two_processes_that_refresh_at_once_both_go_on(alice: SignIns) -> None:
     first = alice.first()
     both = at_once(2, lambda _: alice.refresh(first))

@@ -207,9 +207,13 @@ def test_an_upload_is_refused_at_last_when_another_took_the_room(service: Servic
     assert alice.counters()[0] == 5
 
 
-def test_an_upload_whose_token_is_not_known_yet_ends_at_16_mib(service: Service) -> None:
-    incoming = service.library.begin_unsigned_file()
-    incoming.write([b"x" * (1 << 20)] * 16)
+def test_an_upload_whose_token_is_not_known_yet_ends_at_1_mib(
+    service: Service, alice: Person
+) -> None:
+    with pytest.raises(NotSignedIn, match=r"This needs an access token"):
+        service.library.begin_unsigned_file("nofoldernofo")
+    incoming = service.library.begin_unsigned_file(alice.folder().id)
+    incoming.write([b"x" * (1 << 20)])
     with pytest.raises(NotSignedIn, match=r"The access token must stand before a file"):
         incoming.write([b"x"])
     incoming.writer.abort()
@@ -280,10 +284,14 @@ def test_a_token_for_public_files_does_not_see_its_owners_private_ones(
     service: Service, alice: Person
 ) -> None:
     secret, shown = alice.folder("Secret", is_public=False), alice.folder("Shown")
-    public = Person(service, "alice", "read_public")
+    for folder in (secret, shown):
+        alice.library.star(alice.caller, folder.id)
+    shown, owner = alice.library.folder(alice.caller, shown.id), alice.caller.user
+    public = Person(service, "alice", "read_public")  # the owner's earlier token ends
     with pytest.raises(NotFound):
         public.library.folder(public.caller, secret.id)
-    assert public.library.folders(public.caller, alice.caller.user, 0, 10) == (1, [shown])
+    assert public.library.feed(public.caller, "favorited", 0, 10) == (1, [shown])
+    assert public.library.folders(public.caller, owner, 0, 10) == (1, [shown])
     assert public.library.feed(public.caller, "mine", 0, 10) == (1, [shown])
     with pytest.raises(Forbidden, match="upload_new"):
         public.folder()
@@ -561,15 +569,16 @@ def break_pipe(ours: pictures.Pictures, monkeypatch: pytest.MonkeyPatch) -> None
 def hang(ours: pictures.Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
     """The child never answers."""
     assert ours._child is not None
-    monkeypatch.setattr(pictures, "_SECONDS", 0.05)
+    monkeypatch.setattr(pictures, "_SECONDS", 0.005)
     os.kill(ours._child.pid, signal.SIGSTOP)
 
 
-@pytest.mark.parametrize("fail", [break_pipe, hang])
-def test_a_picture_child_that_fails_costs_one_size(
+@pytest.mark.parametrize(("fail", "first"), [(break_pipe, (3, 2)), (hang, (0, 0))])
+def test_a_picture_child_that_dies_is_replaced_and_one_that_hangs_costs_a_size(
     artist: Person,
     monkeypatch: pytest.MonkeyPatch,
     fail: Callable[[pictures.Pictures, pytest.MonkeyPatch], None],
+    first: tuple[int, int],
 ) -> None:
     folder, ours = artist.folder(), artist.service.pictures
     artist.put(folder, png(3, 2), "a.png")
@@ -577,7 +586,7 @@ def test_a_picture_child_that_fails_costs_one_size(
     files = [artist.put(folder, png(3, 2), "b.png")]
     monkeypatch.undo()
     files.append(artist.put(folder, png(3, 2), "c.png"))
-    assert [(file.width, file.height) for file in files] == [(0, 0), (3, 2)]
+    assert [(file.width, file.height) for file in files] == [first, (3, 2)]
 
 
 def test_half_an_answer_of_the_picture_child_is_none(
