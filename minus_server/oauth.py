@@ -11,7 +11,7 @@ from minus_server.endpoints import json_response
 from minus_server.errors import GrantRefused
 from minus_server.wire import JSON
 
-MAX_BODY = 64 * 1024  # bytes of a token request
+MAX_BODY = 512 * 1024  # bytes of a token request
 AT_ONCE = 4  # sign-ins: the hash of a password takes 64 MiB while it runs
 
 
