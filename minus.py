@@ -56,10 +56,11 @@ from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, overload
+from typing import IO, TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import requests
+from requests import Response
 from requests.adapters import HTTPAdapter, Retry
 
 __all__ = [
@@ -99,6 +100,7 @@ EXIT_AUTH, EXIT_FATAL, EXIT_CONFLICT, EXIT_INTEGRITY, EXIT_PARTIAL = 6, 7, 8, 10
 
 Progress = Callable[[int, "int | None"], None]
 JSON = dict[str, Any]
+StrPath = str | os.PathLike[str]
 T = TypeVar("T")
 
 # --- errors ---
@@ -109,7 +111,7 @@ class MinusAPIError(Exception):
 
     status   HTTP status; None when no answer arrived
     method   "GET", "POST", "PUT" or "DELETE"
-    path     of the URL, without the query (a token may be there)
+    path     of the URL, without the query (a token may be there); of a whole URL no more is kept
     error    the service's word for it ("invalid_grant"), empty where it gave none
     """
 
@@ -119,7 +121,7 @@ class MinusAPIError(Exception):
         super().__init__(why)
         self.status = status
         self.method = method
-        self.path = path
+        self.path = urlsplit(path).path
         self.error = error
 
 
@@ -159,12 +161,6 @@ _KINDS: dict[int, type[MinusAPIError]] = {
 _AUTH_WORDS = ("invalid_grant", "invalid_client", "invalid_token")
 
 
-def _kind(status: int, error: str) -> type[MinusAPIError]:
-    if error in _AUTH_WORDS:
-        return MinusAuthError
-    return _KINDS.get(status, MinusTemporaryError if status >= 500 else MinusAPIError)
-
-
 # --- connection ---
 
 
@@ -186,18 +182,6 @@ _RETRY = _Retry(
 )
 
 
-class _TokenAuth(requests.auth.AuthBase):
-    """Sets the token, and keeps requests from taking another password out of ~/.netrc."""
-
-    def __init__(self, token: str | None) -> None:
-        self.token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self.token:
-            request.headers["Authorization"] = f"Bearer {self.token}"
-        return request
-
-
 def _origin(url: str) -> tuple[str, str, int | None]:
     """Scheme, host and port: what a token may be sent to."""
     parts = urlsplit(url)
@@ -217,7 +201,7 @@ def _joined(base: str, link: str, method: str = "", path: str = "") -> str:
 class _Session(requests.Session):
     """A session that leaves redirects alone: even unfollowed, requests reads and parses them."""
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
+    def get_redirect_target(self, resp: Response) -> str | None:
         return None
 
 
@@ -232,8 +216,7 @@ def _service_url(url: str) -> str:
         usable = None
     if not usable:
         raise MinusConfigError(f"{url!r} is no address of a service")
-    path = parts.path.rstrip("/")
-    path = path.removesuffix("/api/v2").removesuffix("/api").rstrip("/")
+    path = parts.path.rstrip("/").removesuffix("/api/v2").removesuffix("/api").rstrip("/")
     place = parts.netloc.rpartition("@")[2]  # a password in it would be shown with it
     return urlunsplit((parts.scheme, place, f"{path}/", "", ""))
 
@@ -258,9 +241,8 @@ class MinusConnection:
     ) -> None:
         found = url or os.environ.get("MINUS_URL") or read_config().get("url")
         if not found:
-            raise MinusConfigError(
-                "no service is named: by url=, MINUS_URL or the config file; or use connect()"
-            )
+            why = "no service is named: by url=, MINUS_URL or the config file; or use connect()"
+            raise MinusConfigError(why)
         self.url = _service_url(found)
         self.api_key = api_key
         self.debug = debug
@@ -273,7 +255,9 @@ class MinusConnection:
         self._tokens: _TokenFile | None = None
         self._sign_in: Callable[[], None] | None = None  # when refreshing does not help
         self._session = _Session()
-        # a proxy or a ~/.netrc has no business between us and our own machine
+        self._session.stream = True
+        self._session.auth = lambda request: request  # no password out of ~/.netrc
+        # a proxy has no business between us and our own machine
         self._session.trust_env = _origin(self.url)[1] not in ("127.0.0.1", "localhost", "::1")
         self._session.headers["User-Agent"] = f"minus/{__version__}"
         for scheme in ("http://", "https://"):
@@ -333,23 +317,19 @@ class MinusConnection:
         """
         headers = {"Content-Type": content_type} if content_type else {}
         method = method or ("GET" if data is None else "POST")
-        return self._json(self._send(method, url, data=data, headers=headers))
+        return self._json(self._send(method, url, data, headers))
 
     def upload(self, url: str, content_type: str, body: Any) -> JSON:
         """POST a body: bytes, or an iterable of bytes. -> the JSON object of the answer"""
-        return self._json(
-            self._send("POST", url, data=body, headers={"Content-Type": content_type})
-        )
+        return self.request(url, body, "POST", content_type)
 
-    def open(self, url: str) -> requests.Response:
+    def open(self, url: str) -> Response:
         """GET bytes, unread and not decoded; close what comes."""
-        return self._send("GET", url, headers={"Accept-Encoding": "identity"})
+        return self._send("GET", url, None, {"Accept-Encoding": "identity"})
 
     def close(self) -> None:
         """Close the pooled connections."""
         self._session.close()
-
-    # every request passes here
 
     def _absolute(self, url: str) -> str:
         """Resolve a link of the service or of ours against the API's address."""
@@ -359,8 +339,8 @@ class MinusConnection:
         return link
 
     def _send(
-        self, method: str, url: str, *, sign: bool = True, **options: Any
-    ) -> requests.Response:
+        self, method: str, url: str, body: Any, headers: Mapping[str, str], sign: bool = True
+    ) -> Response:
         """Send a request and see that it succeeded. -> the response, its body unread
 
         The token goes to the service's own origin alone. An expired one is renewed, once, and
@@ -370,109 +350,94 @@ class MinusConnection:
         sign = sign and _origin(link) == _origin(self.url)
         if sign and self.expires is not None and time.time() > self.expires - REFRESH_SECONDS:
             self._renew()
-        used = self.access_token
-        response = self._follow(method, link, used if sign else None, options)
-        stale = sign and used and response.status_code == 401 and self._can_renew()
-        if stale and _rewound(options.get("data")):
+        token = self.access_token if sign else None
+        response = self._follow(method, link, token, data=body, headers=headers)
+        renewable = token and (self.refresh_token or self._sign_in)
+        if response.status_code == 401 and renewable and _repeatable(body):
             response.close()
             self._renew()
-            response = self._follow(method, link, self.access_token, options)
+            response = self._follow(method, link, self.access_token, data=body, headers=headers)
         if 200 <= response.status_code < 300:
             return response
         retried = getattr(response.raw, "retries", None)
         if method == "DELETE" and response.status_code == 404 and retried and retried.history:
             return response  # an earlier try did it, and its answer was lost
-        raise self._failure(method, link, response)
+        raise self._failure(response)
 
-    def _follow(
-        self, method: str, link: str, token: str | None, options: dict[str, Any]
-    ) -> requests.Response:
+    def _follow(self, method: str, link: str, token: str | None, **options: Any) -> Response:
         """Send, and follow redirects of a GET by hand: no token leaves its origin, nor https."""
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._exchange(method, link, token, options)
+            response = self._exchange(method, link, token, **options)
             target = response.headers.get("Location")
             if method != "GET" or not target or not response.is_redirect:
                 return response
             response.close()
-            path = urlsplit(link).path
-            onward = _joined(link, target, method, path)
+            onward = _joined(link, target, method, link)
             if urlsplit(onward).scheme not in ("https", urlsplit(link).scheme):
-                raise MinusAPIError("refused a redirect away from https", None, method, path)
+                raise MinusAPIError("refused a redirect away from https", None, method, link)
             token = token if _origin(onward) == _origin(link) else None
             link = onward
-        raise MinusAPIError("too many redirects", None, method, urlsplit(link).path)
+        raise MinusAPIError("too many redirects", None, method, link)
 
     def _exchange(
-        self, method: str, link: str, token: str | None, options: dict[str, Any]
-    ) -> requests.Response:
+        self, method: str, link: str, token: str | None, data: Any, headers: Mapping[str, str]
+    ) -> Response:
         """One request of `requests`, whose exceptions end here."""
-        started = time.monotonic()
-        path = urlsplit(link).path
+        signed = {**headers, "Authorization": f"Bearer {token}"} if token else headers
+        limits = (CONNECT_SECONDS, READ_SECONDS)
         try:
             response = self._session.request(
-                method,
-                link,
-                auth=_TokenAuth(token),
-                timeout=(CONNECT_SECONDS, READ_SECONDS),
-                allow_redirects=False,
-                stream=True,
-                **options,
+                method, link, data=data, headers=signed, timeout=limits, allow_redirects=False
             )
         except requests.Timeout:
-            raise MinusTemporaryError("the service does not answer", None, method, path) from None
+            raise MinusTemporaryError("the service does not answer", None, method, link) from None
         except requests.exceptions.SSLError as error:
-            raise MinusAPIError(f"TLS: {_reason(error)}", None, method, path) from None
+            raise MinusAPIError(f"TLS: {_reason(error)}", None, method, link) from None
         except requests.RequestException as error:
             why = f"cannot reach {urlsplit(link).netloc}: {_reason(error)}"
-            raise MinusTemporaryError(why, None, method, path) from None
+            raise MinusTemporaryError(why, None, method, link) from None
         finally:
             self._session.cookies.clear()
         if self.debug:
-            took = time.monotonic() - started
-            _trace(method, link, response, took)
+            _trace(response)
         return response
 
-    def _failure(self, method: str, link: str, response: requests.Response) -> MinusAPIError:
+    def _failure(self, response: Response) -> MinusAPIError:
         status, body = response.status_code, {}
         with contextlib.suppress(MinusAPIError):
             body = self._json(response)
         error = str(body.get("error") or "")
         why = str(body.get("error_description") or error or response.reason or "no reason given")
-        return _kind(status, error)(f"{why} ({status})", status, method, urlsplit(link).path, error)
+        kind = _KINDS.get(status, MinusTemporaryError if status >= 500 else MinusAPIError)
+        if error in _AUTH_WORDS:
+            kind = MinusAuthError
+        return kind(f"{why} ({status})", status, response.request.method or "", response.url, error)
 
-    def _json(self, response: requests.Response) -> JSON:
+    def _json(self, response: Response) -> JSON:
         """Read an answer's JSON object, {} when it has no body. Raises MinusAPIError for others."""
-        method, path = response.request.method or "", urlsplit(response.url).path
+        method, link = response.request.method or "", response.url
         data = bytearray()
         try:
             with response:
                 for block in response.iter_content(64 << 10):
                     data += block
                     if len(data) > MAX_JSON:
-                        raise MinusAPIError("the answer is too long", None, method, path)
+                        raise MinusAPIError("the answer is too long", None, method, link)
+            found = json.loads(data) if data.strip() else {}
         except requests.RequestException as error:
             why = f"the answer broke off: {_reason(error)}"
-            raise MinusTemporaryError(why, None, method, path) from None
-        try:
-            found = json.loads(data) if data.strip() else {}
+            raise MinusTemporaryError(why, None, method, link) from None
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             status = response.status_code
-            raise MinusAPIError("the answer is no JSON object", status, method, path)
+            raise MinusAPIError("the answer is no JSON object", status, method, link)
         return found
 
-    # tokens
-
     def _grant(self, kind: str, scope: str, **fields: str) -> None:
-        form = {
-            "grant_type": kind,
-            "client_id": self.api_key,
-            "client_secret": self._secret,
-            "scope": scope,
-            **fields,
-        }
-        answer = self._json(self._send("POST", f"{self.url}oauth/token", sign=False, data=form))
+        client = {"client_id": self.api_key, "client_secret": self._secret, "scope": scope}
+        form = {"grant_type": kind, **client, **fields}
+        answer = self._json(self._send("POST", f"{self.url}oauth/token", form, {}, sign=False))
         token = answer.get("access_token")
         if not isinstance(token, str) or not token:
             raise MinusAPIError("the service gave no token", None, "POST", "/oauth/token")
@@ -483,12 +448,10 @@ class MinusConnection:
         if self._tokens:
             self._tokens.save({name: getattr(self, name) for name in _STATE})
 
-    def keep_tokens(
-        self, tokens: _TokenFile, sign_in: Callable[[], None], password: str | None
-    ) -> None:
-        """Use an account's kept tokens, if they are for this password, else sign in."""
+    def keep_tokens(self, tokens: _TokenFile, sign_in: Callable[[], None], good: bool) -> None:
+        """Use an account's kept tokens, if they are good, else sign in; keep what comes later."""
         self._tokens, self._sign_in = tokens, sign_in
-        if tokens.fits(password):
+        if good:
             self._adopt(tokens.load())
         else:
             sign_in()
@@ -498,9 +461,6 @@ class MinusConnection:
             setattr(self, name, kept.get(name))
         if not isinstance(self.expires, int | float):
             self.expires = None
-
-    def _can_renew(self) -> bool:
-        return bool(self.refresh_token or self._sign_in)
 
     def _renew(self) -> None:
         """Get a token that is good: another process's, by refreshing, or by signing in anew."""
@@ -521,48 +481,41 @@ class MinusConnection:
                 self._sign_in()
 
 
-def _rewound(body: object) -> bool:
-    """Make a body ready to be sent again. -> False where its source cannot go back"""
+def _repeatable(body: object) -> bool:
     if isinstance(body, _Form):
-        return body.rewind()
+        return body.start is not None
     return body is None or isinstance(body, bytes | str | Mapping)
 
 
 def _reason(error: BaseException) -> str:
     """The innermost words of an exception of requests, without addresses and object names."""
-    inner: BaseException = error
-    while inner.args and isinstance(inner.args[0], BaseException):
-        inner = inner.args[0]
-    cause = getattr(inner, "reason", None)
-    if isinstance(cause, BaseException) and cause is not inner:
-        return _reason(cause)
-    text = str(inner.args[-1] if inner.args else inner)
-    return (
-        re.sub(r"^.*(object at 0x[0-9a-f]+>?[,:]|Connection\(.*?\):) ?", "", text)
-        or type(error).__name__
-    )
+    for inner in (*error.args[:1], getattr(error, "reason", None)):
+        if isinstance(inner, BaseException):
+            return _reason(inner)
+    text = str(error.args[-1] if error.args else error)
+    text = re.sub(r"^.*(object at 0x[0-9a-f]+>?[,:]|Connection\(.*?\):) ?", "", text)
+    return text or type(error).__name__
 
 
 _SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization", "set-cookie")
 
 
-def _trace(method: str, link: str, response: requests.Response, took: float) -> None:
+def _trace(response: Response) -> None:
     """Show one exchange on standard error: no query, no secret header, no body."""
-
-    def rows(sign: str, headers: Mapping[str, str]) -> list[str]:
-        secret = {name: "***" for name in headers if name.lower() in _SECRET_HEADERS}
-        return [f"{sign} {name}: {secret.get(name, text)}" for name, text in headers.items()]
-
-    asked = [f"> {method} {link.partition('?')[0]}", *rows(">", response.request.headers)]
-    status = f"< {response.status_code} {response.reason} ({took * 1000:.0f} ms)"
-    for line in (*asked, status, *rows("<", response.headers)):
-        print(printable(line), file=sys.stderr)
+    request, took = response.request, response.elapsed.total_seconds()
+    asked = f"{request.method} {response.url.partition('?')[0]}"
+    answered = f"{response.status_code} {response.reason} ({took * 1000:.0f} ms)"
+    for sign, first, headers in ((">", asked, request.headers), ("<", answered, response.headers)):
+        print(printable(f"{sign} {first}"), file=sys.stderr)
+        for name, text in headers.items():
+            shown = "***" if name.lower() in _SECRET_HEADERS else text
+            print(printable(f"{sign} {name}: {shown}"), file=sys.stderr)
 
 
 # --- paging ---
 
 
-class PagedList(Sequence[T], Generic[T]):
+class PagedList(Sequence[T]):
     """A list of the service, fetched page by page as far as it is looked at.
 
     Making one sends nothing. `len` is the service's total. A listing that breaks off or leads
@@ -611,20 +564,19 @@ class PagedList(Sequence[T], Generic[T]):
             return 0
         link = self._api._absolute(self._next)
         if link in self._seen:
-            raise MinusAPIError("the list leads in a circle", None, "GET", urlsplit(link).path)
+            raise MinusAPIError("the list leads in a circle", None, "GET", link)
         answer = self._api.request(link)
         rows, onward = answer.get("results"), answer.get("next")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise MinusAPIError("the list has no results", None, "GET", urlsplit(link).path)
+            raise MinusAPIError("the list has no results", None, "GET", link)
         total = total if isinstance(total := answer.get("total"), int) else self._total
         follows = urljoin(link, onward) if isinstance(onward, str) and onward else None
         have = len(self._items) + len(rows)
-        broken = follows is not None and not rows
-        if total is not None:
-            broken = broken or have > total or (follows is None and have < total)
-        if broken:
+        limit = have if total is None else total
+        too_few = have < limit if follows is None else not rows
+        if too_few or have > limit:
             why = f"the list is broken: {have} of {total} items came"
-            raise MinusAPIError(why, None, "GET", urlsplit(link).path)
+            raise MinusAPIError(why, None, "GET", link)
         self._seen.add(link)
         self._items += [self._make(row) for row in rows]
         self._total, self._next = total, follows
@@ -651,31 +603,22 @@ def _int(value: object) -> int:
     return 0
 
 
-def _bool(value: object) -> bool:
-    return str(value).strip().lower() in ("true", "1", "yes")
-
-
 def _date(value: object) -> datetime | None:
     """A date of the service, aware, in UTC; None where it gave none that can be read."""
     try:
         found = datetime.fromisoformat(str(value).strip().replace("Z", "+00:00"))
-        if found.tzinfo is None:
-            return found.replace(tzinfo=timezone.utc)
+        found = found if found.tzinfo else found.replace(tzinfo=timezone.utc)
         return found.astimezone(timezone.utc)
     except (ValueError, OverflowError):
         return None
 
 
-def _strings(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []
-
-
 _CONVERT: dict[str, Callable[[object], Any]] = {
     "text": _text,
     "number": _int,
-    "flag": _bool,
+    "flag": lambda value: str(value).strip().lower() in ("true", "1", "yes"),
     "date": _date,
-    "strings": _strings,
+    "strings": lambda value: list(map(str, value)) if isinstance(value, list) else [],
     "same": lambda value: value,
 }
 
@@ -701,6 +644,9 @@ def _slug(user: MinusUser | str) -> str:
     return _quoted((user if isinstance(user, str) else user.slug).lower())
 
 
+_P = TypeVar("_P", bound="_Proxy")
+
+
 class _Proxy:
     """An object of the service. Reading an attribute never sends a request.
 
@@ -709,8 +655,7 @@ class _Proxy:
     that name.
     """
 
-    _wire: ClassVar[dict[str, Callable[[object], Any]]] = {}
-
+    _wire: ClassVar[dict[str, Callable[[object], Any]]]
     id: str
     url: str
     if TYPE_CHECKING:
@@ -730,6 +675,9 @@ class _Proxy:
                 if not hasattr(type(self), name):
                     setattr(self, name, convert(row.get(name)))
 
+    def _list(self, kind: type[_P], path: str) -> PagedList[_P]:
+        return PagedList(self._api, path, partial(kind, self._api, ""))
+
     def _put(self, path: str, **changes: Any) -> None:
         """Change it on the service, then here; what is None stays."""
         form = {name: _form_value(value) for name, value in changes.items() if value is not None}
@@ -743,10 +691,7 @@ def _form_value(value: object) -> str:
 
 
 class _Identified(_Proxy):
-    """A folder or a file: what has an id."""
-
-    _kind: ClassVar[str]
-    _letter: ClassVar[str]
+    """A folder or a file: what has an id, a `_kind` in paths and a `_letter` in short links."""
 
     def __init__(self, api: MinusConnection, url: str, params: JSON | None = None) -> None:
         super().__init__(api, url, params)
@@ -789,15 +734,12 @@ class MinusUser(_Proxy):
 
     def folders(self) -> PagedList[MinusFolder]:
         """The user's folders: all of one's own, the public ones of others."""
-        return PagedList(self._api, f"{self._path}/folders", self._folder)
-
-    def _folder(self, row: JSON) -> MinusFolder:
-        return MinusFolder(self._api, _text(row.get("url")), row)
+        return self._list(MinusFolder, f"{self._path}/folders")
 
     def new_folder(self, name: str, public: bool = False) -> MinusFolder:
         """Make a folder; there may be another one of this name."""
         form = {"name": name, "is_public": _form_value(public)}
-        return self._folder(self._api.request(f"{self._path}/folders", form))
+        return MinusFolder(self._api, "", self._api.request(f"{self._path}/folders", form))
 
     def find(self, name: str) -> MinusFolder | None:
         """The first folder of this name, None when there is none."""
@@ -809,18 +751,16 @@ class MinusUser(_Proxy):
 
     def followers(self) -> PagedList[MinusUser]:
         """Who follows the user."""
-        return PagedList(self._api, f"{self._path}/followers", self._user)
+        return self._list(MinusUser, f"{self._path}/followers")
 
     def following(self) -> PagedList[MinusUser]:
         """Whom the user follows."""
-        return PagedList(self._api, f"{self._path}/following", self._user)
-
-    def _user(self, row: JSON) -> MinusUser:
-        return MinusUser(self._api, _text(row.get("url")), row)
+        return self._list(MinusUser, f"{self._path}/following")
 
     def follow(self, user: MinusUser | str) -> MinusUser:
         """Follow another user. -> that user"""
-        return self._user(self._api.request(f"{self._path}/following", {"slug": _slug(user)}))
+        row = self._api.request(f"{self._path}/following", {"slug": _slug(user)})
+        return MinusUser(self._api, "", row)
 
     def unfollow(self, user: MinusUser | str) -> None:
         """Follow another user no more."""
@@ -834,7 +774,7 @@ class MinusUser(_Proxy):
     def messages(self, user: MinusUser | str | None = None) -> PagedList[MinusMessage]:
         """One's messages, the latest first, or the thread with one user."""
         path = "activeuser/messages" + (f"/{_slug(user)}" if user else "")
-        return PagedList(self._api, path, lambda row: MinusMessage(self._api, path, row))
+        return self._list(MinusMessage, path)
 
     def send_message(self, user: MinusUser | str, body: str) -> MinusMessage:
         """Write to another user."""
@@ -843,19 +783,19 @@ class MinusUser(_Proxy):
 
     def feed(self) -> PagedList[MinusFolder]:
         """The public folders of those whom one follows."""
-        return PagedList(self._api, "activeuser/feed", self._folder)
+        return self._list(MinusFolder, "activeuser/feed")
 
     def mine(self) -> PagedList[MinusFolder]:
         """One's own folders, with the fields of the feeds."""
-        return PagedList(self._api, "activeuser/mine", self._folder)
+        return self._list(MinusFolder, "activeuser/mine")
 
     def favorites(self) -> PagedList[MinusFolder]:
         """The folders that one starred."""
-        return PagedList(self._api, "activeuser/favorited", self._folder)
+        return self._list(MinusFolder, "activeuser/favorited")
 
     def history(self) -> PagedList[MinusFolder]:
         """The folders that one visited."""
-        return PagedList(self._api, "activeuser/history", self._folder)
+        return self._list(MinusFolder, "activeuser/history")
 
 
 class MinusMessage(_Proxy):
@@ -886,10 +826,7 @@ class MinusFolder(_Identified):
 
     def files(self) -> PagedList[MinusFile]:
         """The files, in the folder's order."""
-        return PagedList(self._api, f"{self._path}/files", self._file)
-
-    def _file(self, row: JSON) -> MinusFile:
-        return MinusFile(self._api, _text(row.get("url")), row)
+        return self._list(MinusFile, f"{self._path}/files")
 
     def find(self, name: str) -> MinusFile | None:
         """The first file of this name, None when there is none."""
@@ -902,7 +839,7 @@ class MinusFolder(_Identified):
     def new(
         self,
         filename: str,
-        data: bytes | str | os.PathLike[str] | IO[bytes],
+        data: bytes | StrPath | IO[bytes],
         caption: str | None = None,
         mimetype: str | None = None,
         progress: Progress | None = None,
@@ -914,28 +851,21 @@ class MinusFolder(_Identified):
 
         Raises ValueError for a name that is no Unicode text.
         """
-        with contextlib.ExitStack() as stack:
-            source: IO[bytes]
-            if isinstance(data, str | bytes):
-                source = io.BytesIO(data.encode() if isinstance(data, str) else data)
-            elif isinstance(data, os.PathLike):
-                source = stack.enter_context(Path(data).open("rb"))
-            else:
-                source = data
-            form = _Form(filename, source, caption, mimetype, progress)
-            return self._file(self._api.upload(f"{self._path}/files", form.content_type, form))
+        if isinstance(data, os.PathLike):
+            with Path(data).open("rb") as source:
+                return self.new(filename, source, caption, mimetype, progress)
+        if isinstance(data, str | bytes):
+            data = io.BytesIO(data.encode() if isinstance(data, str) else data)
+        form = _Form(filename, data, caption or "", mimetype or "", progress)
+        row = self._api.upload(f"{self._path}/files", form.content_type, form)
+        return MinusFile(self._api, "", row)
 
-    def upload(
-        self,
-        path: str | os.PathLike[str],
-        filename: str | None = None,
-        caption: str | None = None,
-        mimetype: str | None = None,
-        progress: Progress | None = None,
-    ) -> MinusFile:
-        """Store a local file, under its own name unless `filename` says otherwise."""
-        local = Path(path)
-        return self.new(filename or local.name, local, caption, mimetype, progress)
+    def upload(self, path: StrPath, filename: str | None = None, **more: Any) -> MinusFile:
+        """Store a local file, under its own name unless `filename` says otherwise.
+
+        more   caption, mimetype, progress, as of `new`
+        """
+        return self.new(filename or Path(path).name, Path(path), **more)
 
     def rename(self, name: str) -> MinusFolder:
         """Rename on the service, then here. -> self"""
@@ -984,9 +914,7 @@ class MinusFile(_Identified):
         with self.file() as stream:
             return stream.read()
 
-    def save(
-        self, path: str | os.PathLike[str], progress: Progress | None = None, replace: bool = True
-    ) -> Path:
+    def save(self, path: StrPath, progress: Progress | None = None, replace: bool = True) -> Path:
         """Write the bytes to a local file, whole or not at all. -> its path
 
         Length and SHA-256 are compared with the service's before the file gets its name.
@@ -1004,8 +932,7 @@ class MinusFile(_Identified):
                 if progress:
                     progress(done, stream.length)
             if self.sha256 and digest.hexdigest() != self.sha256.lower():
-                path_ = urlsplit(self.url_rawfile).path
-                raise MinusIntegrityError("the SHA-256 differs", None, "GET", path_)
+                raise MinusIntegrityError("the SHA-256 differs", None, "GET", self.url_rawfile)
         return target
 
     def change(
@@ -1046,18 +973,17 @@ class MinusStream(io.RawIOBase):
             raise ValueError("the stream is closed")
         if size is None or size < 0:
             return b"".join(iter(lambda: self.read(BLOCK), b""))
-        path = urlsplit(self._response.url).path
         try:
             block: bytes = self._response.raw.read(size)
         except Exception as error:  # noqa: BLE001  urllib3's and http.client's, of many roots
             why = f"the file broke off: {_reason(error)}"
-            raise MinusTemporaryError(why, None, "GET", path) from None
+            raise MinusTemporaryError(why, None, "GET", self._response.url) from None
         self._done += len(block)
         expected = self._expected
         over = expected is not None and self._done > expected
         if over or (not block and size and expected not in (None, self._done)):
             why = f"{self._done} bytes came instead of {expected}"
-            raise MinusIntegrityError(why, None, "GET", path)
+            raise MinusIntegrityError(why, None, "GET", self._response.url)
         return block
 
     def readinto(self, buffer: Any) -> int:
@@ -1084,43 +1010,30 @@ class _Form:
     """A multipart form with one file, made while it is sent."""
 
     def __init__(
-        self,
-        filename: str,
-        source: IO[bytes],
-        caption: str | None,
-        mimetype: str | None,
-        progress: Progress | None,
+        self, name: str, source: IO[bytes], caption: str, mimetype: str, progress: Progress | None
     ) -> None:
         boundary = secrets.token_hex(16)
         self.content_type = f"multipart/form-data; boundary={boundary}"
         self._source = source
-        self._start, self._size = _measure(source)
+        self.start, self._size = _measure(source)
         self._progress = progress
-        name = _wire_name(filename)
+        name = _wire_name(name)
         part = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
-        kind = re.sub(r"[^\x21-\x7e]", "", mimetype or "") or "application/octet-stream"
-        texts = {"filename": name, "caption": caption or ""}
-        head = "".join(
-            f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
-            for key, value in texts.items()
-        )
-        head += (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{part}"\r\n'
-            f"Content-Type: {kind}\r\n\r\n"
+        kind = re.sub(r"[^\x21-\x7e]", "", mimetype) or "application/octet-stream"
+        field = f"--{boundary}\r\nContent-Disposition: form-data; name="
+        head = (
+            f'{field}"filename"\r\n\r\n{name}\r\n'
+            f'{field}"caption"\r\n\r\n{caption}\r\n'
+            f'{field}"file"; filename="{part}"\r\nContent-Type: {kind}\r\n\r\n'
         )
         self._head, self._tail = head.encode(), f"\r\n--{boundary}--\r\n".encode()
         if self._size is not None:
-            # requests takes it as the body's length; without it the body goes out in chunks
+            # requests takes it as the body's length; without it the body goes out once, in chunks
             self.len = len(self._head) + self._size + len(self._tail)
 
-    def rewind(self) -> bool:
-        """Go back to the beginning. -> False when the source cannot"""
-        if self._start is None:
-            return False
-        self._source.seek(self._start)
-        return True
-
     def __iter__(self) -> Iterator[bytes]:
+        if self.start is not None:  # this may be the second time
+            self._source.seek(self.start)
         yield self._head
         done = 0
         while self._size is None or done < self._size:
@@ -1139,17 +1052,13 @@ class _Form:
 
 def _measure(source: IO[bytes]) -> tuple[int | None, int | None]:
     """Where a stream stands, and the bytes that follow; None for what it cannot tell."""
-    try:
-        if not isinstance(source, io.BytesIO) and not stat.S_ISREG(
-            os.fstat(source.fileno()).st_mode
-        ):
-            return None, None  # a pipe, or a device that has no end
-        start = source.tell()
-        end = source.seek(0, os.SEEK_END)
-        source.seek(start)
-    except (OSError, AttributeError, ValueError):
-        return None, None
-    return start, max(0, end - start)
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        if isinstance(source, io.BytesIO) or stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+            start = source.tell()
+            end = source.seek(0, os.SEEK_END)
+            source.seek(start)
+            return start, max(0, end - start)
+    return None, None  # a pipe, or a device that has no end
 
 
 # --- local files ---
@@ -1176,11 +1085,8 @@ def safe_name(name: str) -> str:
     What could lead elsewhere is percent-encoded: slashes of both kinds, control characters,
     `.` and `..`, on Windows also what Windows keeps for itself.
     """
-    unsafe = (
-        r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069/\\\ud800-\udfff]"
-        if not _ON_WINDOWS
-        else r'[\x00-\x1f\x7f/\\\ud800-\udfff<>:"|?*]'
-    )
+    more = '<>:"|?*' if _ON_WINDOWS else ""
+    unsafe = rf"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069/\\\ud800-\udfff{more}]"
     safe = re.sub(unsafe, lambda found: quote(found[0], safe="", errors="replace"), name)
     if safe in ("", ".", "..") or (_ON_WINDOWS and (safe[-1] in ". " or _RESERVED.fullmatch(safe))):
         safe = "".join(f"%{byte:02X}" for byte in safe.encode()) or "_"
@@ -1216,14 +1122,13 @@ def whole_file(target: Path, *, replace: bool = True, mode: int = 0o666) -> Iter
     Raises FileExistsError when `replace` is false and something has the name by then.
     """
     part = target.with_name(f".minus-{secrets.token_hex(8)}.part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
-        handle = os.open(part, flags, mode)
+        out = open(part, "xb", opener=partial(os.open, mode=mode))  # noqa: SIM115
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(target)) from None
     try:
-        with os.fdopen(handle, "wb", buffering=0) as out:
-            yield cast("IO[bytes]", out)
+        with out:
+            yield out
         if replace:
             part.replace(target)
         else:
@@ -1236,9 +1141,7 @@ def _claim(part: Path, target: Path) -> None:
     """Rename, but never over another file."""
     try:
         os.link(part, target)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
+    except OSError:  # it exists, or the file system has no links
         if os.path.lexists(target):
             raise FileExistsError(f"{target} exists") from None
         part.rename(target)
@@ -1252,21 +1155,19 @@ def private_file(path: Path, data: bytes) -> None:
         out.write(data)
 
 
-def _xdg(variable: str, *fallback: str) -> Path:
+def _xdg(variable: str, fallback: str) -> Path:
     """A base folder of the user's, $XDG_... or its default."""
-    named = os.environ.get(variable)
-    return Path(named) if named else Path.home().joinpath(*fallback)
+    return Path(os.environ.get(variable) or Path.home() / fallback)
 
 
 def state_folder() -> Path:
     """Where tokens and the shell's history are kept."""
-    return _xdg("XDG_STATE_HOME", ".local", "state") / "minus"
+    return _xdg("XDG_STATE_HOME", ".local/state") / "minus"
 
 
 def data_folder() -> Path:
     """Where the embedded service keeps its files: $MINUS_DATA or below $XDG_DATA_HOME."""
-    named = os.environ.get("MINUS_DATA")
-    return Path(named) if named else _xdg("XDG_DATA_HOME", ".local", "share") / "minus"
+    return Path(os.environ.get("MINUS_DATA") or _xdg("XDG_DATA_HOME", ".local/share") / "minus")
 
 
 # --- which service, which account ---
@@ -1282,7 +1183,7 @@ def config_file() -> Path:
     return old if old.exists() else _xdg("XDG_CONFIG_HOME", ".config") / "minus" / "minus.conf"
 
 
-def read_config(path: str | os.PathLike[str] | None = None) -> dict[str, str]:
+def read_config(path: StrPath | None = None) -> dict[str, str]:
     """The settings of the [api] section of a config file, {} where there is no file.
 
     Raises MinusConfigError where a named file is missing, is no config file, or holds a
@@ -1292,8 +1193,7 @@ def read_config(path: str | os.PathLike[str] | None = None) -> dict[str, str]:
     place = config_file() if path is None else Path(path).expanduser()
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        text = place.read_text(encoding="utf-8")
-        parser.read_string(text, str(place))
+        parser.read_string(place.read_text(encoding="utf-8"), str(place))
     except FileNotFoundError:
         if named:
             raise MinusConfigError(f"there is no config file {place}") from None
@@ -1301,8 +1201,8 @@ def read_config(path: str | os.PathLike[str] | None = None) -> dict[str, str]:
     except (OSError, UnicodeDecodeError, configparser.Error) as error:
         why = str(error).splitlines()[0]
         raise MinusConfigError(f"{place} is no config file: {why}") from None
-    section = parser["api"] if parser.has_section("api") else {}
-    found = {name: section[name] for name in _SETTINGS if section.get(name)}
+    found = {name: parser.get("api", name, fallback="") for name in _SETTINGS}
+    found = {name: text for name, text in found.items() if text}
     if "password" in found and not _ON_WINDOWS and place.stat().st_mode & 0o077:
         raise MinusConfigError(f"others can read the password in {place}: chmod 600 {place}")
     return found
@@ -1318,7 +1218,6 @@ class _TokenFile:
     def __init__(self, url: str, api_key: str, username: str) -> None:
         key = hashlib.sha256("\n".join((url, api_key, username.lower())).encode()).hexdigest()
         self._path = state_folder() / "tokens" / f"{key[:32]}.json"
-        self._extra: JSON = {}
 
     def load(self) -> JSON:
         with contextlib.suppress(OSError, ValueError):
@@ -1339,9 +1238,8 @@ class _TokenFile:
 
     def save(self, state: JSON) -> None:
         """Keep tokens; where nothing can be kept, the next command signs in anew."""
-        kept = {name: value for name, value in self.load().items() if name in ("salt", "check")}
         with contextlib.suppress(OSError):
-            private_file(self._path, json.dumps({**kept, **state, **self._extra}).encode())
+            private_file(self._path, json.dumps({**self.load(), **state}).encode())
 
     def fits(self, password: str | None) -> bool:
         """Tell whether the kept tokens were given for this password; any, when none is given."""
@@ -1351,9 +1249,9 @@ class _TokenFile:
         return password is None or kept.get("check") == _slow_hash(password, str(kept.get("salt")))
 
     def remember(self, password: str) -> None:
-        """Have the next `save` note which password the tokens were given for."""
+        """Note which password the tokens were given for."""
         salt = secrets.token_hex(16)
-        self._extra = {"salt": salt, "check": _slow_hash(password, salt)}
+        self.save({"salt": salt, "check": _slow_hash(password, salt)})
 
 
 def _slow_hash(password: str, salt: str) -> str:
@@ -1364,8 +1262,8 @@ def _slow_hash(password: str, salt: str) -> str:
 def connect(
     url: str | None = None,
     *,
-    config: str | os.PathLike[str] | None = None,
-    data: str | os.PathLike[str] | None = None,
+    config: StrPath | None = None,
+    data: StrPath | None = None,
     debug: bool = False,
     ask: Callable[[str], str] | None = None,
     **account: str | None,
@@ -1407,10 +1305,10 @@ def connect(
         given = password if password is not None or ask is None else ask("Password: ")
         if given is None:
             raise MinusConfigError("no password: set MINUS_PASSWORD or use a terminal")
-        tokens.remember(given)
         api.authenticate(name, given)
+        tokens.remember(given)
 
-    api.keep_tokens(tokens, sign_in, password)
+    api.keep_tokens(tokens, sign_in, tokens.fits(password))
     return api
 
 
@@ -1432,7 +1330,7 @@ def _connect_embedded(data: Path, username: str | None, debug: bool) -> MinusCon
         raise MinusAuthError(why, 401)
     api = MinusConnection(known["api_key"], known["api_secret"], debug, url=known["url"])
     tokens = _TokenFile(api.url, api.api_key, known["username"])
-    api.keep_tokens(tokens, api.authenticate_owner, None)
+    api.keep_tokens(tokens, api.authenticate_owner, tokens.fits(None))
     return api
 
 
@@ -1447,8 +1345,7 @@ class _Failure(Exception):
         self.status = status
 
 
-_FAILURES = (MinusAPIError, MinusConfigError, OSError, ValueError, _Failure)
-_STATUSES: dict[type[BaseException], int] = {
+_STATUSES: dict[type[Exception], int] = {  # the first that fits counts
     MinusConfigError: EXIT_USAGE,
     MinusNotFound: EXIT_NO_FILE,
     MinusTemporaryError: EXIT_TEMPORARY,
@@ -1457,16 +1354,19 @@ _STATUSES: dict[type[BaseException], int] = {
     MinusIntegrityError: EXIT_INTEGRITY,
     FileExistsError: EXIT_CONFLICT,
     FileNotFoundError: EXIT_NO_FILE,
+    MinusAPIError: EXIT_ERROR,
+    OSError: EXIT_ERROR,
+    ValueError: EXIT_ERROR,
 }
+_FAILURES: tuple[type[Exception], ...] = (_Failure, *_STATUSES)
 
 
 def _exit_status(error: BaseException) -> int:
-    """The exit status that a failure has by itself."""
     if isinstance(error, _Failure):
         return error.status
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return EXIT_FATAL
-    return next((code for kind, code in _STATUSES.items() if isinstance(error, kind)), EXIT_ERROR)
+    return next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
 
 
 def _overall(statuses: Sequence[int]) -> int:
@@ -1487,7 +1387,12 @@ def _words_of(error: BaseException) -> str:
 class _Word(str):
     """A word that was typed, as it was meant; in `pattern` what was quoted is literal."""
 
-    pattern = ""
+    pattern: str
+
+    def __new__(cls, pieces: Sequence[tuple[str, str]]) -> _Word:
+        word = super().__new__(cls, "".join(text for text, _ in pieces))
+        word.pattern = "".join(pattern for _, pattern in pieces)
+        return word
 
 
 _TYPED = re.compile(r"""\\(.)|"((?:\\["\\]|[^"])*)"|'([^']*)'|(\s+)|([^\s"'])""")
@@ -1508,13 +1413,7 @@ def _split(line: str) -> list[_Word]:
         words[-1].append((plain, plain) if plain else (literal, glob.escape(literal)))
     if at < len(line):
         raise _Failure(f"a {line[at]} is not closed", EXIT_USAGE)
-    return [_word(pieces) for pieces in words if pieces]
-
-
-def _word(pieces: list[tuple[str, str]]) -> _Word:
-    word = _Word("".join(text for text, _ in pieces))
-    word.pattern = "".join(pattern for _, pattern in pieces)
-    return word
+    return [_Word(pieces) for pieces in words if pieces]
 
 
 # a word, perhaps quoted, and an unquoted | with all that follows, its own quotes included
@@ -1533,6 +1432,9 @@ class _Lines:
 
     def isatty(self) -> bool:
         return False
+
+
+_Names = dict[str, list[MinusFile]]
 
 
 class MinusCLI(cmd.Cmd):
@@ -1564,11 +1466,15 @@ class MinusCLI(cmd.Cmd):
         self._completions: list[str] | None = None
         self._for_all: str | None = None
         self._interrupts = 0
-        self._usage = ""
         self.interactive = self.use_rawinput = self.stdin.isatty()
-        self.prompt = self._prompt()
 
-    # what is said, and what came of it
+    @property
+    def prompt(self) -> str:  # type: ignore[override]  # cmd.Cmd has a fixed one
+        """Who and where, for people."""
+        if not self.interactive:
+            return ""
+        where = self.folder.name if self.folder else ""
+        return printable(f"(Minus:{self.user.username or self.user.slug}) [/{where}] : ")
 
     def say(self, text: str) -> None:
         """Print a result."""
@@ -1594,21 +1500,20 @@ class MinusCLI(cmd.Cmd):
             self._failed(error, f'--> {verb} "{name}" FAILED (', ")")
             return
         self.statuses.append(0)
-        told, size = done if isinstance(done, tuple) else (name, None)
-        (self.warn if aside else self.say)(
-            f'--> {verb} "{told}" OK' + ("" if size is None else f" ({size} bytes)")
-        )
+        text = f'--> {verb} "{name}" OK'
+        if isinstance(done, tuple):
+            text = f'--> {verb} "{done[0]}" OK ({done[1]} bytes)'
+        tell = self.warn if aside else self.say
+        tell(text)
 
     def _each(self, line: str, verb: str, act: Callable[[str], object]) -> None:
-        """Do the same with each word of a command."""
         for word in self._words(line, 1):
             self._do(verb, word, partial(act, word))
 
     @contextlib.contextmanager
     def _progress(self, name: str) -> Iterator[Progress | None]:
         """A bar on a terminal, where tqdm is installed; else nothing."""
-        shown = not self.quiet and self.stderr.isatty() and importlib.util.find_spec("tqdm")
-        if not shown:
+        if self.quiet or not self.stderr.isatty() or not importlib.util.find_spec("tqdm"):
             yield None
             return
         from tqdm import tqdm
@@ -1622,14 +1527,6 @@ class MinusCLI(cmd.Cmd):
 
             yield show
 
-    def _prompt(self) -> str:
-        if not self.interactive:
-            return ""
-        where = self.folder.name if self.folder else ""
-        return printable(f"(Minus:{self.user.username or self.user.slug}) [/{where}] : ")
-
-    # the loop
-
     def run(self) -> int:
         """Take commands until the end. -> exit status, that of piped commands when one failed"""
         with self._history():
@@ -1639,33 +1536,30 @@ class MinusCLI(cmd.Cmd):
                     return 0 if self.interactive else _overall(self.statuses)
                 except KeyboardInterrupt:
                     self._interrupts += 1
-                    if not self.interactive:
-                        return 130
-                    print(file=self.stdout)
-                    if self._interrupts > 1:
+                    if self.interactive:
+                        print(file=self.stdout)
+                    if not self.interactive or self._interrupts > 1:
                         return 130
 
     @contextlib.contextmanager
     def _history(self) -> Iterator[None]:
         """Keep what was typed from one session to the next, for its owner's eyes."""
-        try:
-            import readline
-        except ImportError:  # not on every system
+        if not self.interactive or not importlib.util.find_spec("readline"):
             yield
             return
+        import readline
+
         place = state_folder() / "history"
-        if self.interactive:
-            readline.set_history_length(1000)
-            readline.set_completer_delims(" \t\n")
-            with contextlib.suppress(OSError):
-                readline.read_history_file(place)
+        readline.set_history_length(1000)
+        readline.set_completer_delims(" \t\n")
+        with contextlib.suppress(OSError):
+            readline.read_history_file(place)
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
-                if self.interactive:
-                    private_file(place, b"")
-                    readline.write_history_file(place)
+                private_file(place, b"")
+                readline.write_history_file(place)
 
     def onecmd(self, line: str) -> bool:
         """Run one command; the only place where exceptions become words."""
@@ -1682,16 +1576,6 @@ class MinusCLI(cmd.Cmd):
             self.warn("interrupted")
         return False
 
-    def parseline(self, line: str) -> tuple[str | None, str | None, str]:
-        found = super().parseline(line)
-        documented = getattr(self, f"do_{found[0]}", None)
-        self._usage = (getattr(documented, "__doc__", None) or "").partition(": ")[0]
-        return found
-
-    def postcmd(self, stop: bool, line: str) -> bool:
-        self.prompt = self._prompt()
-        return stop
-
     def emptyline(self) -> bool:
         return False
 
@@ -1704,8 +1588,13 @@ class MinusCLI(cmd.Cmd):
         """The words of a command, as many as it takes."""
         words = _split(line)
         if len(words) < least or (most is not None and len(words) > most):
-            raise _Failure(f"usage: {self._usage}", EXIT_USAGE)
+            raise self._misused()
         return words
+
+    def _misused(self) -> _Failure:
+        """The usage of the command that runs, out of its docstring."""
+        command = getattr(self, f"do_{self.parseline(self.lastcmd)[0]}")
+        return _Failure(f"usage: {command.__doc__.partition(': ')[0]}", EXIT_USAGE)
 
     def _inside(self) -> MinusFolder:
         if self.folder is None:
@@ -1735,12 +1624,11 @@ class MinusCLI(cmd.Cmd):
 
     def match(self, folder: MinusFolder, patterns: Sequence[str]) -> Iterator[MinusFile]:
         """The files of a folder that any of the patterns matches, each once, in order."""
-        unmatched = dict.fromkeys(patterns)
+        unmatched = list(dict.fromkeys(patterns))
         for file in folder.files():
-            names = (file.name, f"@{file.id}")
-            hits = [p for p in patterns if any(fnmatchcase(name, p) for name in names)]
-            for hit in hits:
-                unmatched.pop(hit, None)
+            by_id = f"@{file.id}"
+            hits = {p for p in patterns if fnmatchcase(file.name, p) or fnmatchcase(by_id, p)}
+            unmatched = [p for p in unmatched if p not in hits]
             if hits:
                 yield file
         for pattern in unmatched:
@@ -1749,8 +1637,6 @@ class MinusCLI(cmd.Cmd):
     def _matched(self, line: str) -> list[MinusFile]:
         patterns = [word.pattern for word in self._words(line, 1)]
         return list(self.match(self._inside(), patterns))
-
-    # getting
 
     def get_files(self, files: Iterable[MinusFile], verb: str) -> None:
         """Save files under their own names here; those of one name all arrive."""
@@ -1814,8 +1700,6 @@ class MinusCLI(cmd.Cmd):
         if child.returncode:
             raise _Failure(f"the command ended with status {child.returncode}")
 
-    # putting
-
     def put_files(self, folder: MinusFolder, paths: Iterable[Path], verb: str) -> None:
         """Store local files in a folder, under their own names."""
         there = self._names_in(folder)
@@ -1823,15 +1707,15 @@ class MinusCLI(cmd.Cmd):
             act = partial(self._put_file, folder, path, path.name, there)
             self._do(verb, path.name or str(path), act)
 
-    def _names_in(self, folder: MinusFolder) -> dict[str, list[MinusFile]]:
+    def _names_in(self, folder: MinusFolder) -> _Names:
         """The folder's files by name; none where twins are welcome, as in 2012."""
-        there: dict[str, list[MinusFile]] = {}
+        there: _Names = {}
         for file in folder.files() if self.on_conflict else ():
             there.setdefault(file.name, []).append(file)
         return there
 
     def _put_file(
-        self, folder: MinusFolder, path: Path, name: str, there: dict[str, list[MinusFile]]
+        self, folder: MinusFolder, path: Path, name: str, there: _Names
     ) -> tuple[str, int]:
         """Store one file; `there`: the remote files, by name, that it is to be no twin of."""
         if path.is_dir():
@@ -1877,7 +1761,8 @@ class MinusCLI(cmd.Cmd):
             self.say(f"{'Name':<30}{'Uploaded':<21}{'Size':>8}  Title")
             self.say("-" * 80)
             for f in files:
-                self.say(f"{_columns(f.name, f.uploaded)}{f.filesize:>8}  {f.title or '-'}")
+                start = f"{f.name:<29} {_shown(f.uploaded):<19}"
+                self.say(f"{start}  {f.filesize:>8}  {f.title or '-'}")
             return
         found = list(self.user.folders())
         for pattern in patterns:
@@ -1890,8 +1775,8 @@ class MinusCLI(cmd.Cmd):
         for folder in found:
             seen = "public" if folder.is_public else "private"
             owner = _last(folder.creator)
-            start = _columns(folder.name, folder.updated)
-            self.say(f"{start}{folder.file_count:>5}  {owner:<8} {seen}")
+            start = f"{folder.name:<29} {_shown(folder.updated):<19}"
+            self.say(f"{start}  {folder.file_count:>5}  {owner:<8} {seen}")
 
     do_dir = do_ls
 
@@ -1925,7 +1810,8 @@ class MinusCLI(cmd.Cmd):
         if line:
             self._each(line, verb, lambda name: self.find_folder(name).publish(public))
         else:
-            self._do(verb, self._inside().name, lambda: self._inside().publish(public))
+            folder = self._inside()
+            self._do(verb, folder.name, lambda: folder.publish(public))
 
     def do_order(self, line: str) -> None:
         """order FILE..: put these files first, in this order."""
@@ -1943,7 +1829,6 @@ class MinusCLI(cmd.Cmd):
         self._do("GET", words[0], lambda: self._get(words[0], local), aside=local == "-")
 
     def _get(self, name: str, local: str) -> tuple[str, int]:
-        """Get a file to where the user's word says."""
         file = self._find_file(name)
         if local.startswith("|"):
             self._get_to_command(file, local[1:])
@@ -1965,13 +1850,12 @@ class MinusCLI(cmd.Cmd):
 
     def do_put(self, line: str) -> None:
         """put LOCAL [NAME]: store a file; `-` is standard input, `COMMAND|` a command's output."""
-        words = self._words(line, 1, 2)
-        local, name = str(words[0]), str(words[-1])
+        local, *given = self._words(line, 1, 2)
         folder, path = self._inside(), Path(local).expanduser()
+        name = given[0] if given else path.name
         piped = local == "-" or (local.endswith("|") and local != "|")
-        if piped and len(words) == 1:
+        if piped and not given:
             raise _Failure("a NAME must follow: put - NAME, put COMMAND| NAME", EXIT_USAGE)
-        name = name if len(words) > 1 else path.name
         if local == "-":
             self._do("PUT", name, lambda: (name, folder.new(name, self._rest()).filesize))
         elif piped:
@@ -2016,10 +1900,8 @@ class MinusCLI(cmd.Cmd):
     def do_rename(self, line: str) -> None:
         """rename OLD NEW: rename a file; outside of a folder, a folder."""
         old, new = self._words(line, 2, 2)
-        if self.folder:
-            self._do("RENAME", old, lambda: self._find_file(old).rename(new))
-        else:
-            self._do("RENAME", old, lambda: self.find_folder(old).rename(new))
+        find = self._find_file if self.folder else self.find_folder
+        self._do("RENAME", old, lambda: find(old).rename(new))
 
     do_mv = do_rename
 
@@ -2067,7 +1949,7 @@ class MinusCLI(cmd.Cmd):
         words = self._words(line, 0, 2)
         fields = ("display_name", "description", "email")
         if words and (len(words) == 1 or words[0] not in fields):
-            raise _Failure(f"usage: {self._usage}", EXIT_USAGE)
+            raise self._misused()
         if words:
             self._do("PROFILE", words[0], lambda: self.user.change(**{words[0]: words[1]}))
             return
@@ -2148,8 +2030,6 @@ class MinusCLI(cmd.Cmd):
             print(file=self.stdout)
         return True
 
-    # completion
-
     def completedefault(self, text: str, line: str, begidx: int, endidx: int) -> list[str]:
         """Complete the names that a command takes: of remote files or folders, or local ones."""
         command, _, typed = line[:endidx].lstrip().partition(" ")
@@ -2183,10 +2063,8 @@ def _is_same(file: MinusFile, path: Path) -> bool:
                 digest.update(block)
             return digest.hexdigest() == str(file.sha256).lower()
         with file.file() as stream:  # a service that tells no digest
-            while block := stream.read(BLOCK):
-                if local.read(len(block)) != block:
-                    return False
-    return True
+            blocks = iter(partial(stream.read, BLOCK), b"")
+            return all(local.read(len(block)) == block for block in blocks)
 
 
 def _with_slash(name: str) -> str:
@@ -2195,11 +2073,6 @@ def _with_slash(name: str) -> str:
 
 def _shown(moment: datetime | None) -> str:
     return "-" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _columns(name: str, moment: datetime | None) -> str:
-    """The first two columns of a listing."""
-    return f"{name:<29} {_shown(moment):<19}  "
 
 
 # --- command line ---
@@ -2249,15 +2122,8 @@ def _ask(prompt: str) -> str:
 
 def _run(options: argparse.Namespace, streams: Mapping[str, IO[str] | None]) -> int:
     """Sign in and do what was asked. -> exit status"""
-    api = connect(
-        options.url,
-        config=options.config,
-        data=options.data,
-        debug=options.debug,
-        ask=_ask,
-        username=options.username,
-        password=options.password,
-    )
+    named = ("url", "config", "data", "debug", "username", "password")
+    api = connect(**{name: getattr(options, name) for name in named}, ask=_ask)
     user = api.activeuser()
     shell = MinusCLI(user, on_conflict=options.on_conflict, quiet=options.quiet, **streams)
     if options.shell:
@@ -2267,23 +2133,18 @@ def _run(options: argparse.Namespace, streams: Mapping[str, IO[str] | None]) -> 
             public = " PUBLIC" if folder.is_public else ""
             shell.say(f"{folder.name} ({folder.file_count} files){public}")
     elif options.put:
-        return _put(shell, options.put, options.names, public=options.public)
+        try:
+            folder = shell.find_folder(options.put)
+        except _Failure:
+            folder = user.new_folder(options.put, options.public)
+        if options.public and not folder.is_public:
+            folder.publish()
+        shell.put_files(folder, map(Path, options.names), "PUT")
     elif options.get:
         folder, globs = shell.find_folder(options.get), options.names
         shell.get_files(shell.match(folder, globs) if globs else folder.files(), "GET")
     else:
         return shell.run()
-    return _overall(shell.statuses)
-
-
-def _put(shell: MinusCLI, name: str, files: Sequence[str], *, public: bool) -> int:
-    try:
-        folder = shell.find_folder(name)
-    except _Failure:
-        folder = shell.user.new_folder(name, public)
-    if public and not folder.is_public:
-        folder.publish()
-    shell.put_files(folder, [Path(file) for file in files], "PUT")
     return _overall(shell.statuses)
 
 
@@ -2308,7 +2169,7 @@ def main(
         parser.error("files need --put FOLDER, and --put needs files")
     try:
         return _run(options, {"stdin": stdin, "stdout": stdout, "stderr": stderr})
-    except (MinusAPIError, MinusConfigError, OSError, ValueError, _Failure) as error:
+    except _FAILURES as error:
         if isinstance(error, BrokenPipeError):
             # what follows must not try to write to it again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
