@@ -90,7 +90,8 @@ READ_SECONDS = 60  # without a byte
 REFRESH_SECONDS = 30  # before its end an access token is renewed
 MAX_WAIT = 60  # seconds that a `Retry-After` may ask for
 MAX_REDIRECTS = 5
-MAX_JSON = 32 << 20  # bytes of one answer of the API
+MAX_JSON = 8 << 20  # bytes of one answer of the API
+MAX_LIST = 10**7  # items of one list
 BLOCK = 1 << 20  # bytes read from the network at once
 PUT_BLOCK = 256 << 10  # bytes written to the network at once
 
@@ -112,7 +113,7 @@ class MinusAPIError(Exception):
     status   HTTP status; None when no answer arrived
     method   "GET", "POST", "PUT" or "DELETE"
     path     of the URL, without the query (a token may be there); of a whole URL no more is kept
-    error    the service's word for it ("invalid_grant"), empty where it gave none
+    error    the service's word for it ("invalid_grant"); "unreachable" where nobody listens
     """
 
     def __init__(
@@ -253,6 +254,7 @@ class MinusConnection:
         self.expires: float | None = None
         self._secret = api_secret
         self._tokens: _TokenFile | None = None
+        self.restart: Callable[[], None] | None = None  # where the service is ours to start
         self._sign_in: Callable[[], None] | None = None  # when refreshing does not help
         self._session = _Session()
         self._session.stream = True
@@ -351,7 +353,14 @@ class MinusConnection:
         if sign and self.expires is not None and time.time() > self.expires - REFRESH_SECONDS:
             self._renew()
         token = self.access_token if sign else None
-        response = self._follow(method, link, token, data=body, headers=headers)
+        try:
+            response = self._follow(method, link, token, data=body, headers=headers)
+        except MinusTemporaryError as error:
+            if self.restart is None or error.error != "unreachable" or not _repeatable(body):
+                raise
+            self.restart()
+            link, token = self._absolute(url), self.access_token
+            response = self._follow(method, link, token, data=body, headers=headers)
         renewable = token and (self.refresh_token or self._sign_in)
         if response.status_code == 401 and renewable and _repeatable(body):
             response.close()
@@ -394,8 +403,11 @@ class MinusConnection:
         except requests.exceptions.SSLError as error:
             raise MinusAPIError(f"TLS: {_reason(error)}", None, method, link) from None
         except requests.RequestException as error:
+            if isinstance(data, _Form) and data.failure:
+                raise data.failure from None
             why = f"cannot reach {urlsplit(link).netloc}: {_reason(error)}"
-            raise MinusTemporaryError(why, None, method, link) from None
+            refused = "unreachable" if "Failed to establish a new" in str(error) else ""
+            raise MinusTemporaryError(why, None, method, link, refused) from None
         finally:
             self._session.cookies.clear()
         if self.debug:
@@ -408,6 +420,7 @@ class MinusConnection:
             body = self._json(response)
         error = str(body.get("error") or "")
         why = str(body.get("error_description") or error or response.reason or "no reason given")
+        why = why if len(why) < 500 else f"{why[:500]}..."
         kind = _KINDS.get(status, MinusTemporaryError if status >= 500 else MinusAPIError)
         if error in _AUTH_WORDS:
             kind = MinusAuthError
@@ -439,7 +452,7 @@ class MinusConnection:
         form = {"grant_type": kind, **client, **fields}
         answer = self._json(self._send("POST", f"{self.url}oauth/token", form, {}, sign=False))
         token = answer.get("access_token")
-        if not isinstance(token, str) or not token:
+        if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
             raise MinusAPIError("the service gave no token", None, "POST", "/oauth/token")
         lifetime = answer.get("expires_in", answer.get("expire_in"))
         self.access_token, self.scope = token, scope
@@ -464,21 +477,25 @@ class MinusConnection:
 
     def _renew(self) -> None:
         """Get a token that is good: another process's, by refreshing, or by signing in anew."""
+        try:
+            if self._refreshed():
+                return
+        except MinusAuthError:
+            if self._sign_in is None:
+                raise
+        if self._sign_in is not None:
+            self._sign_in()
+
+    def _refreshed(self) -> bool:
         with self._tokens.locked() if self._tokens else contextlib.nullcontext():
             kept = self._tokens.load() if self._tokens else {}
             if kept.get("access_token") not in (None, self.access_token):
                 self._adopt(kept)
                 if (self.expires or 0) > time.time() + REFRESH_SECONDS:
-                    return
-            try:
-                if self.refresh_token:
-                    self.refresh()
-                    return
-            except MinusAuthError:
-                if self._sign_in is None:
-                    raise
-            if self._sign_in is not None:
-                self._sign_in()
+                    return True
+            if self.refresh_token:
+                self.refresh()
+            return bool(self.refresh_token)
 
 
 def _repeatable(body: object) -> bool:
@@ -574,7 +591,7 @@ class PagedList(Sequence[T]):
         have = len(self._items) + len(rows)
         limit = have if total is None else total
         too_few = have < limit if follows is None else not rows
-        if too_few or have > limit:
+        if too_few or have > limit or not 0 <= limit <= MAX_LIST:
             why = f"the list is broken: {have} of {total} items came"
             raise MinusAPIError(why, None, "GET", link)
         self._seen.add(link)
@@ -849,7 +866,8 @@ class MinusFolder(_Identified):
         data       bytes; text, stored as UTF-8; a path; or a stream of bytes, of any length
         progress   called with the bytes sent and their number in all (None: unknown)
 
-        Raises ValueError for a name that is no Unicode text.
+        Raises ValueError for a name that is no Unicode text, MinusIntegrityError where the
+        service says that it got something else.
         """
         if isinstance(data, os.PathLike):
             with Path(data).open("rb") as source:
@@ -858,7 +876,11 @@ class MinusFolder(_Identified):
             data = io.BytesIO(data.encode() if isinstance(data, str) else data)
         form = _Form(filename, data, caption or "", mimetype or "", progress)
         row = self._api.upload(f"{self._path}/files", form.content_type, form)
-        return MinusFile(self._api, "", row)
+        made = MinusFile(self._api, "", row)
+        if not made.id or made.filesize != form.sent:
+            why = f"the service has {made.filesize} bytes of {form.sent} that were sent"
+            raise MinusIntegrityError(why, None, "POST", self._path)
+        return made
 
     def upload(self, path: StrPath, filename: str | None = None, **more: Any) -> MinusFile:
         """Store a local file, under its own name unless `filename` says otherwise.
@@ -959,7 +981,8 @@ class MinusStream(io.RawIOBase):
     def __init__(self, response: requests.Response, expected: int) -> None:
         super().__init__()
         declared = response.headers.get("Content-Length", "")
-        self.length = int(declared) if declared.isdigit() else (expected or None)
+        known = re.fullmatch(r"[0-9]{1,18}", declared)
+        self.length = int(declared) if known else (expected or None)
         self._expected = expected or self.length
         self._response = response
         self._done = 0
@@ -1016,6 +1039,8 @@ class _Form:
         self.content_type = f"multipart/form-data; boundary={boundary}"
         self._source = source
         self.start, self._size = _measure(source)
+        self.sent = 0  # bytes of the file
+        self.failure: OSError | None = None
         self._progress = progress
         name = _wire_name(name)
         part = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
@@ -1035,19 +1060,27 @@ class _Form:
         if self.start is not None:  # this may be the second time
             self._source.seek(self.start)
         yield self._head
-        done = 0
-        while self._size is None or done < self._size:
-            want = PUT_BLOCK if self._size is None else min(PUT_BLOCK, self._size - done)
-            block = self._source.read(want)
+        self.sent = 0
+        while self._size is None or self.sent < self._size:
+            block = self._read(PUT_BLOCK if self._size is None else self._size - self.sent)
             if not block:
                 break
             yield block
-            done += len(block)
+            self.sent += len(block)
             if self._progress:
-                self._progress(done, self._size)
-        if self._size is not None and done < self._size:
-            raise OSError("the file became shorter while it was sent")
+                self._progress(self.sent, self._size)
         yield self._tail
+
+    def _read(self, left: int) -> bytes:
+        """Read a block; a failure of ours is kept, for requests takes it for the network's."""
+        try:
+            block = self._source.read(min(PUT_BLOCK, left))
+            if self._size is not None and not block:
+                raise OSError("the file became shorter while it was sent")
+        except OSError as error:
+            self.failure = error
+            raise
+        return block
 
 
 def _measure(source: IO[bytes]) -> tuple[int | None, int | None]:
@@ -1122,6 +1155,8 @@ def whole_file(target: Path, *, replace: bool = True, mode: int = 0o666) -> Iter
     Raises FileExistsError when `replace` is false and something has the name by then.
     """
     part = target.with_name(f".minus-{secrets.token_hex(8)}.part")
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(target))
     try:
         out = open(part, "xb", opener=partial(os.open, mode=mode))  # noqa: SIM115
     except OSError as error:
@@ -1178,7 +1213,7 @@ _SETTINGS = ("url", "username", "password", "api_key", "api_secret")
 def config_file() -> Path:
     """$MINUS_CONFIG, else ~/.minus.conf where there is one, else below $XDG_CONFIG_HOME."""
     if named := os.environ.get("MINUS_CONFIG"):
-        return Path(named).expanduser()
+        return Path(os.path.expanduser(named))
     old = Path.home() / ".minus.conf"
     return old if old.exists() else _xdg("XDG_CONFIG_HOME", ".config") / "minus" / "minus.conf"
 
@@ -1190,10 +1225,10 @@ def read_config(path: StrPath | None = None) -> dict[str, str]:
     password that others can read.
     """
     named = path is not None or bool(os.environ.get("MINUS_CONFIG"))
-    place = config_file() if path is None else Path(path).expanduser()
+    place = config_file() if path is None else Path(os.path.expanduser(path))
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(place.read_text(encoding="utf-8"), str(place))
+        parser.read_string(place.read_text(encoding="utf-8-sig"), str(place))
     except FileNotFoundError:
         if named:
             raise MinusConfigError(f"there is no config file {place}") from None
@@ -1321,16 +1356,29 @@ def _connect_embedded(data: Path, username: str | None, debug: bool) -> MinusCon
             "no service is named, and the embedded one is not installed: install minus with its"
             " extra [server], or name a service with --url"
         ) from None
-    try:
-        known = find_or_start(data.expanduser().absolute(), __version__)
-    except CannotStartError as error:
-        raise MinusConfigError(str(error)) from None
+
+    def find() -> JSON:
+        try:
+            return find_or_start(Path(os.path.expanduser(data)).absolute(), __version__)
+        except CannotStartError as error:
+            raise MinusConfigError(str(error)) from None
+
+    known = find()
     if username and username.lower() != known["username"].lower():
         why = f"the service on this machine has one account, {known['username']}, not {username}"
         raise MinusAuthError(why, 401)
     api = MinusConnection(known["api_key"], known["api_secret"], debug, url=known["url"])
     tokens = _TokenFile(api.url, api.api_key, known["username"])
+
+    def restart() -> None:
+        found = find()  # it ends when nothing is asked of it for a while
+        api.url, api.api_key, api._secret = found["url"], found["api_key"], found["api_secret"]
+        api.restart = None  # but not a second time for one request
+        api.authenticate_owner()
+        api.restart = restart
+
     api.keep_tokens(tokens, api.authenticate_owner, tokens.fits(None))
+    api.restart = restart
     return api
 
 
@@ -1835,7 +1883,7 @@ class MinusCLI(cmd.Cmd):
         elif local == "-":
             self._get_to_stdout(file)
         else:
-            target = Path(local or ".").expanduser()
+            target = Path(os.path.expanduser(local or "."))
             self._get_file(file, target / safe_name(file.name) if target.is_dir() else target)
         return file.name, file.filesize
 
@@ -1851,9 +1899,10 @@ class MinusCLI(cmd.Cmd):
     def do_put(self, line: str) -> None:
         """put LOCAL [NAME]: store a file; `-` is standard input, `COMMAND|` a command's output."""
         local, *given = self._words(line, 1, 2)
-        folder, path = self._inside(), Path(local).expanduser()
+        folder, path = self._inside(), Path(os.path.expanduser(local))
         name = given[0] if given else path.name
-        piped = local == "-" or (local.endswith("|") and local != "|")
+        # a name that Tab or a quote brought here may end in | too: what exists is a file
+        piped = local == "-" or (local.endswith("|") and not os.path.lexists(path))
         if piped and not given:
             raise _Failure("a NAME must follow: put - NAME, put COMMAND| NAME", EXIT_USAGE)
         if local == "-":
@@ -1998,7 +2047,7 @@ class MinusCLI(cmd.Cmd):
         """lcd [PATH | -]: change the local directory, home unless named."""
         word = "".join(self._words(line, 0, 1)) or "~"
         before = Path.cwd()
-        os.chdir(self._local_before if word == "-" else Path(word).expanduser())
+        os.chdir(self._local_before if word == "-" else os.path.expanduser(word))
         self._local_before = before
         self.do_lpwd("")
 
@@ -2136,6 +2185,8 @@ def _run(options: argparse.Namespace, streams: Mapping[str, IO[str] | None]) -> 
         try:
             folder = shell.find_folder(options.put)
         except _Failure:
+            if options.put.startswith("@"):
+                raise
             folder = user.new_folder(options.put, options.public)
         if options.public and not folder.is_public:
             folder.publish()
@@ -2156,7 +2207,8 @@ def main(
 ) -> int:
     """The command `minus`. -> exit status"""
     with contextlib.suppress(ValueError):  # not the main thread
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            signal.signal(number, lambda *_: sys.exit(143))
     for name, stream_mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # it was closed before we came
             setattr(sys, name, open(os.devnull, stream_mode))  # noqa: SIM115, PTH123

@@ -39,6 +39,8 @@ def find_or_start(data: Path, version: str) -> dict[str, Any]:
             where = f"name it with --url {known.get('url')}"
             raise CannotStartError(f"{data} is served by minus-server serve: {where}")
         if known and _numbers(str(known.get("version"))) >= _numbers(version):
+            if child is not None:
+                child.returncode = 0  # it outlives us: nobody here waits for it
             return known
         if known:
             _command(data, "stop").wait()

@@ -486,7 +486,14 @@ def test_a_closed_port_is_temporary_and_named() -> None:
         MinusConnection("KEY", "SECRET", url=f"http://{place}").request("x", {})
     refused = "Failed to establish a new connection: [Errno 111] Connection refused"
     why = f"cannot reach {place}: {refused}"
-    assert facts(caught.value) == (MinusTemporaryError, why, None, "POST", "/api/v2/x", "")
+    assert facts(caught.value) == (
+        MinusTemporaryError,
+        why,
+        None,
+        "POST",
+        "/api/v2/x",
+        "unreachable",
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import minus
 from minus_server.daemon import stop
 from tests.live import Service
 from tests.rawhttp import HOST, call
@@ -217,3 +218,13 @@ def test_why_it_does_not_start_is_said(data: Path, tmp_path: Path) -> None:
     done = run("--data", tmp_path / "data/minus", "--list-folders")
     assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
     assert done.err.startswith("minus: the embedded service did not start: ")
+
+
+def test_a_connection_outlives_the_service_that_it_began_with(data: Path) -> None:
+    api = minus.connect()
+    folder = api.activeuser().new_folder("Stuff")
+    assert stop(data)
+    folder.new("a.txt", "text")
+    assert stop(data)
+    assert [(file.name, file.data()) for file in folder.files()] == [("a.txt", b"text")]
+    api.close()

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -311,7 +312,7 @@ def test_a_file_that_shrinks_while_it_is_sent_is_not_kept(folder: MinusFolder) -
         def read(self, size: int | None = -1) -> bytes:
             return super().read(3) if self.tell() == 0 else b""
 
-    with pytest.raises(MinusAPIError, match="the file became shorter while it was sent"):
+    with pytest.raises(OSError, match=r"^the file became shorter while it was sent$"):
         folder.new("a.txt", Shrinking(b"abcdef"))
     assert len(folder.files()) == 0
 
@@ -373,7 +374,7 @@ def test_a_name_that_the_service_refuses_makes_no_file(folder: MinusFolder, name
 def test_a_name_cannot_break_the_form_which_tells_its_length_if_it_can(
     far: Far, source: Any, framing: tuple[str | None, str | None]
 ) -> None:
-    far.wire.post(f"{API}/folders/F/files", json={})
+    far.wire.post(f"{API}/folders/F/files", json={"id": "X"})
     MinusFolder(far, "", {"id": "F"}).new('a"\r\nX: y.txt', source)
     request = far.wire.calls[0].request
     body, headers = b"".join(request.body or ()), request.headers  # type: ignore[arg-type]
@@ -383,6 +384,19 @@ def test_a_name_cannot_break_the_form_which_tells_its_length_if_it_can(
         "LENGTH" if told == str(len(body)) else told,
         headers.get("Transfer-Encoding"),
     ) == framing
+
+
+@pytest.mark.parametrize("row", [{}, {"id": "X", "filesize": 1}, {"id": "X"}])
+def test_an_answer_that_tells_of_other_bytes_than_were_sent_is_an_error(
+    far: Far, row: dict[str, Any]
+) -> None:
+    def answer(request: Any) -> tuple[int, dict[str, str], str]:
+        assert b"text" in b"".join(request.body)
+        return 200, {}, json.dumps(row)
+
+    far.wire.add_callback("POST", f"{API}/folders/F/files", answer)
+    with pytest.raises(MinusIntegrityError, match="of 4 that were sent"):
+        MinusFolder(far, "", {"id": "F"}).new("a.txt", "text")
 
 
 def test_a_mimetype_cannot_smuggle_a_header(folder: MinusFolder) -> None:

@@ -226,6 +226,16 @@ def test_folders_are_made_private_or_public_and_removed_with_their_files(
     assert user.values(f"users/{user.slug}/folders", "name") == ["Stuff2"]
 
 
+def test_an_existing_file_is_put_although_its_name_looks_like_a_command(
+    inside: Shell, user: Client, stuff: Row, local: Path
+) -> None:
+    (local / "touch pwned|").write_bytes(b"text")
+    for line in ("put 'touch pwned|' a", "put touch\\ pwned\\| b"):
+        assert inside(line)[1] == ""
+    assert remote(user, stuff) == {"a": b"text", "b": b"text"}
+    assert sorted(here(local)) == ["touch pwned|"]
+
+
 def test_ls_lists_the_folders_that_match(shell: Shell, user: Client) -> None:
     rows = [user.folder("Stuff", "false"), user.folder("Stuff2"), user.folder("a" * 31)]
     creator = f"{user.slug:<8}"
