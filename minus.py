@@ -1374,8 +1374,10 @@ def _connect_embedded(data: Path, username: str | None, debug: bool) -> MinusCon
         found = find()  # it ends when nothing is asked of it for a while
         api.url, api.api_key, api._secret = found["url"], found["api_key"], found["api_secret"]
         api.restart = None  # but not a second time for one request
-        api.authenticate_owner()
-        api.restart = restart
+        try:
+            api.authenticate_owner()
+        finally:
+            api.restart = restart
 
     api.keep_tokens(tokens, api.authenticate_owner, tokens.fits(None))
     api.restart = restart
