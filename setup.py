@@ -8,14 +8,18 @@ SERVER = [
     "alembic>=1.16",
     "argon2-cffi>=25.1",
     "granian>=2.7",
+    "jinja2>=3.1",
     "pillow>=12",
     "sqlalchemy>=2.1",
     "starlette>=1.0",
+    "zipstream-ng>=1.9",
 ]
 TEST = [
+    "axe-playwright-python>=0.1.8",
     "build>=1.2",
     "hypothesis>=6.150",
     "mypy>=2.0",
+    "playwright>=1.60",
     "pytest>=9",
     "responses>=0.26",
     "ruff>=0.17,<0.18",
@@ -33,7 +37,10 @@ setup(
     python_requires=">=3.10",
     py_modules=["minus"],
     packages=find_packages(include=["minus_server", "minus_server.*"]),
-    package_data={"minus_server.migrations": ["script.py.mako"]},
+    package_data={
+        "minus_server": ["templates/*", "static/*"],
+        "minus_server.migrations": ["script.py.mako"],
+    },
     install_requires=["requests>=2.32"],
     extras_require={"server": SERVER, "progress": ["tqdm>=4.67"], "test": TEST},
     entry_points={

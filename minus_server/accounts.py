@@ -16,6 +16,7 @@ from minus_server.errors import BadRequest, Forbidden, GrantRefused, NotFound, N
 ACCESS_SECONDS = 3600
 REFRESH_SECONDS = 180 * 24 * 3600
 DEFAULT_QUOTA = 1 << 40  # bytes
+WRONG_PASSWORD = "The username or the password is wrong."
 
 Clock = Callable[[], float]
 
@@ -31,6 +32,11 @@ class Caller:
         """Raises Forbidden when the token was given out without this scope."""
         if scope not in self.scopes:
             raise Forbidden(f"This needs a token with the scope {scope}.")
+
+    @classmethod
+    def of_session(cls, user: User) -> "Caller":
+        """Somebody who is signed in on the pages: may do all that a token can allow."""
+        return cls(user, frozenset(names.SCOPES))
 
     @property
     def sees_private(self) -> bool:
@@ -48,9 +54,13 @@ class Grant:
     expires_in: int = ACCESS_SECONDS
 
 
-def _hash(secret: str) -> str:
+def hash_secret(secret: str) -> str:
     """Enough for a secret of 256 bits; passwords get Argon2."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _taken() -> BadRequest:
+    return BadRequest("This username is already taken.")
 
 
 class Accounts:
@@ -65,25 +75,35 @@ class Accounts:
 
     # --- users and clients, for the operator ---
 
-    def add_user(self, name: str, password: str, quota: int = DEFAULT_QUOTA) -> None:
+    def add_user(
+        self, name: str, password: str, quota: int = DEFAULT_QUOTA, email: str = ""
+    ) -> None:
         """Make an account. Raises BadRequest where the name is taken or no name."""
         secret = self._argon2.hash(names.password(password))
         try:
-            self._add_user(names.username(name), secret, quota)
+            self._add_user(names.username(name), secret, quota, email)
         except IntegrityError:
-            raise BadRequest("This username is already taken.") from None
+            raise _taken() from None
 
-    def _add_user(self, name: str, password_hash: str | None, quota: int) -> int:
+    def _add_user(
+        self, name: str, password_hash: str | None, quota: int = DEFAULT_QUOTA, email: str = ""
+    ) -> int:
         with self._catalog.write() as rows:
             return rows.add_user(
                 username=name,
                 slug=names.slug(name),
                 display_name="",
-                email="",
+                email=email,
                 password_hash=password_hash,
                 quota=quota,
                 created=self._now(),
             )
+
+    def check_password(self, name: str, password: str) -> User | None:
+        """The account that a username and a password open; None where they open none."""
+        with self._catalog.read() as rows:
+            user = rows.user_by_slug(names.slug(name))
+        return user if self._check_password(user, password) else None
 
     def set_password(self, name: str, password: str) -> None:
         """Change a password; whoever was signed in with the old one is signed out."""
@@ -94,20 +114,67 @@ class Accounts:
                 raise NotFound(f"There is no user {name}.")
             rows.change_user(user.n, {"password_hash": secret})
             rows.delete_tokens_of(user.n)
+            rows.delete_sessions_of(user.n)
+
+    def register(self, name: str, email: str, first: str, second: str) -> dict[str, str]:
+        """Make an account for who asks. -> why not, by field: username, password, email"""
+        refused: dict[str, str] = {}
+
+        def checked(field: str, check: Callable[[], object]) -> None:
+            try:
+                check()
+            except BadRequest as error:
+                refused[field] = str(error)
+
+        if not name.strip():
+            refused["username"] = "A username is required."
+        else:
+            checked("username", lambda: self._free(name.strip()))
+        if not first:
+            refused["password"] = "A password is required."
+        elif first != second:
+            refused["password"] = "The password does not match."
+        else:
+            checked("password", lambda: names.password(first))
+        checked("email", lambda: names.email(email.strip()))
+        if not refused:
+            checked("username", lambda: self.add_user(name.strip(), first, email=email.strip()))
+        return refused
+
+    def _free(self, name: str) -> None:
+        """Raises BadRequest for a name that is none or is taken."""
+        with self._catalog.read() as rows:
+            if rows.user_by_slug(names.slug(names.username(name))) is not None:
+                raise _taken()
 
     def users(self) -> list[User]:
         """Every account, in order of creation."""
         with self._catalog.read() as rows:
             return rows.users()
 
-    def add_client(self, name: str) -> tuple[str, str]:
-        """Let a program ask for tokens. -> API key, API secret"""
+    def add_client(self, name: str, maker: User | None = None) -> tuple[str, str]:
+        """Let a program ask for tokens; who made it may revoke it. -> API key, API secret"""
         key, secret = names.new_id(), names.new_secret()
         with self._catalog.write() as rows:
             rows.add_client(
-                id=key, name=names.text(name), secret_hash=_hash(secret), created=self._now()
+                id=key,
+                name=names.text(name),
+                secret_hash=hash_secret(secret),
+                maker_n=maker.n if maker else None,
+                created=self._now(),
             )
         return key, secret
+
+    def clients(self, maker: User) -> list[Client]:
+        """The API clients that a user made."""
+        with self._catalog.read() as rows:
+            return rows.clients_made_by(maker.n)
+
+    def revoke_client(self, maker: User, key: str) -> None:
+        """End an API client and every token it was given. Raises NotFound for another's."""
+        with self._catalog.write() as rows:
+            if not rows.delete_client(key, maker.n):
+                raise NotFound("You have no API client with this key.")
 
     def owner_client(self, name: str) -> tuple[str, str]:
         """Give the folder's owner a client that signs in as its account, which it makes if needed.
@@ -117,7 +184,7 @@ class Accounts:
         """
         with self._catalog.read() as rows:
             user = rows.user_by_slug(names.slug(name))
-        user_n = user.n if user else self._add_user(names.username(name), None, DEFAULT_QUOTA)
+        user_n = user.n if user else self._add_user(names.username(name), None)
         key, secret = names.new_id(), names.new_secret()
         with self._catalog.write() as rows:
             rows.delete_tokens_of(user_n)
@@ -126,12 +193,12 @@ class Accounts:
                 rows.add_client(
                     id=key,
                     name="the owner of this folder",
-                    secret_hash=_hash(secret),
+                    secret_hash=hash_secret(secret),
                     owner_n=user_n,
                     created=self._now(),
                 )
                 return key, secret
-            rows.change_client(client.n, {"secret_hash": _hash(secret)})
+            rows.change_client(client.n, {"secret_hash": hash_secret(secret)})
             return client.id, secret
 
     # --- tokens ---
@@ -158,8 +225,8 @@ class Accounts:
     def _client(self, client_id: str, client_secret: str) -> Client:
         with self._catalog.read() as rows:
             client = rows.client(client_id)
-        expected = client.secret_hash if client else _hash("")
-        if not hmac.compare_digest(expected, _hash(client_secret)) or client is None:
+        expected = client.secret_hash if client else hash_secret("")
+        if not hmac.compare_digest(expected, hash_secret(client_secret)) or client is None:
             raise GrantRefused("invalid_client", "The API key or its secret is wrong.")
         return client
 
@@ -168,10 +235,9 @@ class Accounts:
     ) -> Grant:
         """Give tokens for a password (RFC 6749 section 4.3)."""
         client = self._client(client_id, client_secret)
-        with self._catalog.read() as rows:
-            user = rows.user_by_slug(names.slug(username))
-        if not self._check_password(user, password) or user is None:
-            raise GrantRefused("invalid_grant", "The username or the password is wrong.")
+        user = self.check_password(username, password)
+        if user is None:
+            raise GrantRefused("invalid_grant", WRONG_PASSWORD)
         return self._first_grant(client, user.n, scope)
 
     def sign_in_owner(self, client_id: str, client_secret: str, scope: str) -> Grant:
@@ -191,7 +257,7 @@ class Accounts:
         client = self._client(client_id, client_secret)
         refused = GrantRefused("invalid_grant", "The refresh token is not valid.")
         with self._catalog.write() as rows:
-            old = rows.token_by_refresh(_hash(token))
+            old = rows.token_by_refresh(hash_secret(token))
             if old is None or old.client_n != client.n or old.refresh_expires < self._now():
                 raise refused
             if rows.has_used_child(old.n):
@@ -226,8 +292,8 @@ class Accounts:
         add_token(
             family=old.family if old else names.new_id(),
             parent_n=old.n if old else None,
-            access_hash=_hash(grant.access_token),
-            refresh_hash=_hash(grant.refresh_token),
+            access_hash=hash_secret(grant.access_token),
+            refresh_hash=hash_secret(grant.refresh_token),
             user_n=user_n,
             client_n=client_n,
             scope=" ".join(sorted(asked)),
@@ -240,7 +306,7 @@ class Accounts:
     def caller(self, token: str) -> Caller:
         """Tell whose access token this is. Raises NotSignedIn when it is nobody's."""
         with self._catalog.read() as rows:
-            found = rows.token_by_access(_hash(token))
+            found = rows.token_by_access(hash_secret(token))
         if found is None or found[0].access_expires <= self._now():
             raise NotSignedIn("The access token is not valid or has expired.")
         row, user = found
@@ -292,6 +358,11 @@ class Accounts:
             if not rows.unfollow(user.n, other.n):
                 raise NotFound("You do not follow this user.")
             rows.add_to_user(other.n, "karma", -1)
+
+    def follows(self, user: User, other: User) -> bool:
+        """Tell whether one user follows another."""
+        with self._catalog.read() as rows:
+            return rows.follows(user.n, other.n)
 
     def followers(self, slug: str, offset: int, limit: int) -> tuple[int, list[User]]:
         """A page of those who follow the user. -> how many in all, the page"""

@@ -6,6 +6,7 @@ from typing import Any
 from minus_server import names
 from minus_server.catalog import Folder, User
 from minus_server.endpoints import PAGE, Call, Endpoint, Field
+from minus_server.errors import NotFound
 from minus_server.wire import JSON
 
 FILES_PER_PAGE = 50  # folders too
@@ -44,6 +45,14 @@ def activeuser(call: Call) -> JSON:
 
 def change_activeuser(call: Call) -> JSON:
     return _single_user(call, call.service.accounts.change_profile(call.caller, call.changes()))
+
+
+def web_link(call: Call) -> JSON:
+    """On the service of one's own machine: a link to the pages that signs in, once."""
+    if not call.service.policy.embedded:
+        raise NotFound("Only the service of one's own machine gives such links.")
+    call.caller.need("modify_user")
+    return {"url": f"{call.wire.base}signin/{call.service.sessions.link(call.caller.user)}"}
 
 
 def user(call: Call) -> JSON:
@@ -221,6 +230,7 @@ _FILE = {
 ENDPOINTS = (
     Endpoint("GET", "activeuser", activeuser, "The signed-in user", "User"),
     Endpoint("PUT", "activeuser", change_activeuser, "Change the profile", "User", _PROFILE),
+    Endpoint("POST", "activeuser/web", web_link, "Make a link that signs in once", "Link"),
     Endpoint("GET", "users/{slug}", user, "A user", "User"),
     Endpoint("GET", "users/{slug}/folders", folders, "A user's folders", "Folder", _LIST),
     Endpoint(

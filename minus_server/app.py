@@ -16,15 +16,17 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from minus_server import api_v2, links, oauth, openapi, uploads
+from minus_server import api_v1, api_v2, forms, links, oauth, openapi, pages, uploads, zips
 from minus_server.catalog import is_disk_full
 from minus_server.endpoints import json_response, signed_in
 from minus_server.errors import DiskFull, Refused
 from minus_server.service import Service
+from minus_server.web import Handler, answers
 from minus_server.wire import Wire
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -86,9 +88,15 @@ def _as_localhost(host: str) -> str:
     return f"localhost:{host.rpartition(':')[2]}"
 
 
-def _refused(_: Request, error: Exception) -> Response:
+def _refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, Refused):
         raise error
+    if error.error == "not_signed_in" and pages.wants_page(request):
+        onward = request.url.path.rpartition("/")[2]
+        place = f"{pages.root_of(request.app.state.wire.base)}signin?next={onward}"
+        return RedirectResponse(place, 303)
+    if pages.wants_page(request):
+        return pages.error_page(request, error.status, str(error))
     body: dict[str, object] = {"error": error.error, "error_description": str(error)}
     if error.status == 401 and error.error == "invalid_token":
         body["invalid_token"] = True
@@ -99,10 +107,12 @@ def _refused(_: Request, error: Exception) -> Response:
     return response
 
 
-def _no_route(_: Request, error: Exception) -> Response:
-    """404 and 405 of the router itself, as JSON."""
+def _no_route(request: Request, error: Exception) -> Response:
+    """404 and 405 of the router itself."""
     if not isinstance(error, HTTPException):
         raise error
+    if pages.wants_page(request):
+        return pages.error_page(request, error.status_code, f"{error.detail}.")
     words = {404: "not_found", 405: "method_not_allowed"}
     body = {
         "error": words.get(error.status_code, "invalid_request"),
@@ -136,8 +146,10 @@ def _busy(request: Request, error: Exception) -> Response:
     return response
 
 
-def _fault(_: Request, _error: Exception) -> Response:
+def _fault(request: Request, _error: Exception) -> Response:
     """A bug: the log has the traceback, the client a plain word."""
+    if pages.wants_page(request):
+        return pages.error_page(request, 500, "The service failed; its log says how.")
     body = {"error": "server_error", "error_description": "The service failed; its log says how."}
     return json_response(body, 500)
 
@@ -153,19 +165,61 @@ def _v2_routes() -> list[Route]:
     ]
 
 
+def _page(path: str, handler: Handler) -> Route:
+    return Route(path, answers(handler), methods=["GET"])
+
+
+def _form(path: str, handler: Handler, *, signs_in: bool = False) -> Route:
+    return Route(path, answers(handler, changes=True, signs_in=signs_in), methods=["POST"])
+
+
 ROUTES = [
     # who has a client's key
     Route("/oauth/token", oauth.token, methods=["GET", "POST"]),
     # who has a token
     *_v2_routes(),
+    # who holds an editor id, or is signed in
+    *api_v1.ROUTES,
+    _form("/m{id}/edit", forms.edit_gallery),
+    _form("/m{id}/move", forms.move),
+    _form("/m{id}/order", forms.order),
+    _form("/m{id}/delete", forms.delete_gallery),
+    Route("/m{id}/add", forms.add, methods=["POST"]),
+    _form("/l{id}/edit", forms.edit_item),
+    _form("/l{id}/delete", forms.delete_item),
+    # who is signed in
+    _page("/mine", pages.mine),
+    _page("/feed", pages.feed),
+    _page("/history", pages.history),
+    _page("/settings", pages.settings),
+    _form("/settings/profile", forms.profile),
+    _form("/settings/password", forms.password, signs_in=True),
+    _form("/settings/clients", forms.add_client),
+    _form("/settings/clients/{id}/revoke", forms.revoke_client),
+    _form("/u{slug}/follow", forms.follow),
+    _form("/u{slug}/unfollow", forms.unfollow),
     # who knows an id
+    Route("/m{id}.zip", zips.archive),
+    _page("/m{id}", pages.gallery),
+    _page("/l{id}", pages.item),
     Route("/i{link}", links.raw),
     Route("/j{link}", links.small_thumbnail),
     Route("/k{link}", links.medium_thumbnail),
     # anybody
+    _page("/", pages.drop),
+    Route("/", forms.drop, methods=["POST", "PUT"]),
+    _page("/signin", pages.signin),
+    _form("/signin", forms.signin, signs_in=True),
+    _page("/signin/{secret}", pages.signin_link),
+    _page("/register", pages.register),
+    _form("/register", forms.register, signs_in=True),
+    _form("/signout", forms.signout),
+    _page("/u{slug}", pages.user),
     Route("/icon/{label}.png", links.icon),
     Route("/avatar/{label}.png", links.icon),
     Route("/openapi.json", openapi.describe),
+    Mount("/static", pages.StaticHeaders(StaticFiles(directory=pages.STATIC))),
+    Route("/{name}", forms.anything, methods=["GET", "POST", "PUT", "DELETE"]),
 ]
 
 

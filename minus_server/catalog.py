@@ -27,9 +27,11 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    null,
     or_,
     select,
     text,
+    union_all,
     update,
 )
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -41,9 +43,13 @@ from minus_server.schema import (
     files,
     folders,
     follows,
+    gone,
+    limits,
     messages,
+    sessions,
     stars,
     tokens,
+    totals,
     users,
     visits,
 )
@@ -55,7 +61,18 @@ POOL = 50  # connections: one for each thread that may want one
 BUSY_SECONDS = 10  # how long a writer waits for another one
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
-__all__ = ["Catalog", "Client", "File", "Folder", "IntegrityError", "Message", "Rows", "Token"]
+__all__ = [
+    "Catalog",
+    "Client",
+    "Entry",
+    "File",
+    "Folder",
+    "IntegrityError",
+    "Message",
+    "Rows",
+    "Token",
+    "User",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +125,7 @@ class Client(_Record):
     name: str
     secret_hash: str
     owner_n: int | None
+    created: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +146,10 @@ class Token(_Record):
 
 @dataclass(frozen=True, slots=True)
 class Folder(_Record):
-    """A folder, with its owner's slug and display name and the file that stands for it."""
+    """A folder, with its owner's names and the file that stands for it.
+
+    editor_id   of a gallery without an owner: who holds it may change it
+    """
 
     table: ClassVar[Table] = folders
     n: int
@@ -141,29 +162,37 @@ class Folder(_Record):
     star_count: int
     created: int
     updated: int
+    editor_id: str | None
+    last_visit: int
     owner_slug: str
+    owner_username: str
     owner_name: str
     cover_id: str | None
+    cover_name: str | None
     starred: bool
 
     @classmethod
     def columns(cls) -> list[ColumnElement[Any]]:
-        own = [folders.c[field.name] for field in fields(cls)[:-4]]
-        cover = (
-            select(files.c.id)
-            .where(files.c.folder_n == folders.c.n)
-            .order_by(files.c.position, files.c.n)
+        own = [folders.c[field.name] for field in fields(cls)[:-6]]
+        first = files.alias("first")
+        cover = {
+            name: select(first.c[name])
+            .where(first.c.folder_n == folders.c.n)
+            .order_by(first.c.position, first.c.n)
             .limit(1)
             .scalar_subquery()
-        )
+            for name in ("id", "name")
+        }
         starred = exists().where(
             stars.c.folder_n == folders.c.n, stars.c.user_n == bindparam("viewer", 0)
         )
         return [
             *own,
             func.coalesce(users.c.slug, "").label("owner_slug"),
+            func.coalesce(users.c.username, "").label("owner_username"),
             func.coalesce(users.c.display_name, "").label("owner_name"),
-            cover.label("cover_id"),
+            cover["id"].label("cover_id"),
+            cover["name"].label("cover_name"),
             starred.label("starred"),
         ]
 
@@ -193,6 +222,19 @@ class File(_Record):
     def columns(cls) -> list[ColumnElement[Any]]:
         own = [files.c[field.name] for field in fields(cls)[:-1]]
         return [*own, folders.c.id.label("folder_id")]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a timeline: a folder, or what is left of one (`folder` is None).
+
+    last   when it was visited last: another's in a history by the user, else by anybody
+    """
+
+    last: int
+    id: str
+    name: str
+    folder: Folder | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +383,35 @@ class Rows:
         changed = self._db.execute(update(users).where(fits).values(used=users.c.used + size))
         return changed.rowcount == 1
 
+    def take_unowned_room(self, size: int, most: int) -> bool:
+        """Count bytes of galleries without an owner. -> False where they would pass `most`"""
+        value = totals.c.value
+        fits = and_(totals.c.name == "anonymous", value + size <= most)
+        changed = self._db.execute(update(totals).where(fits).values(value=value + size))
+        return changed.rowcount == 1
+
+    def give_unowned_room(self, size: int) -> None:
+        value = totals.c.value
+        anonymous = totals.c.name == "anonymous"
+        self._db.execute(update(totals).where(anonymous).values(value=value - size))
+
+    def unowned_bytes(self) -> int:
+        query = select(totals.c.value).where(totals.c.name == "anonymous")
+        return int(self._db.execute(query).scalar_one())
+
+    def count_up(self, key: str, hour: int, most: int) -> bool:
+        """Count something against a limit by the hour. -> False where it was reached"""
+        same = and_(limits.c.key == key, limits.c.hour == hour)
+        below = and_(same, limits.c.count < most)
+        count = limits.c.count
+        if self._db.execute(update(limits).where(below).values(count=count + 1)).rowcount:
+            return True
+        if most < 1 or self._one(select(limits.c.n).where(same)) is not None:
+            return False
+        self._db.execute(delete(limits).where(limits.c.hour < hour))
+        self._insert(limits, key=key, hour=hour, count=1)
+        return True
+
     def add_to_user(self, user_n: int, column: str, by: int) -> None:
         """Add to a counter of the user: used, visits, karma or shared."""
         counter = users.c[column]
@@ -358,6 +429,15 @@ class Rows:
         return Client.maybe(
             self._one(select(*Client.columns()).where(clients.c.owner_n == owner_n))
         )
+
+    def clients_made_by(self, user_n: int) -> list[Client]:
+        query = select(*Client.columns()).where(clients.c.maker_n == user_n).order_by(clients.c.n)
+        return [Client.of(row) for row in self._all(query)]
+
+    def delete_client(self, client_id: str, maker_n: int) -> bool:
+        """Remove a client with all its tokens, if this user made it."""
+        own = and_(clients.c.id == client_id, clients.c.maker_n == maker_n)
+        return self._db.execute(delete(clients).where(own)).rowcount == 1
 
     def change_client(self, n: int, values: Mapping[str, object]) -> None:
         self._set(clients, n, values)
@@ -396,6 +476,36 @@ class Rows:
     def delete_old_tokens(self, now: int) -> None:
         self._db.execute(delete(tokens).where(tokens.c.refresh_expires < now))
 
+    # --- sessions of the pages ---
+
+    def add_session(self, **values: object) -> None:
+        self._insert(sessions, **values)
+
+    def session_user(self, token_hash: str, now: int) -> User | None:
+        query = (
+            select(*User.columns())
+            .join(sessions, sessions.c.user_n == users.c.n)
+            .where(sessions.c.token_hash == token_hash, sessions.c.expires > now)
+            .where(sessions.c.once.is_(literal(False)))
+        )
+        return User.maybe(self._one(query))
+
+    def take_link(self, token_hash: str, now: int) -> int | None:
+        """Use a one-time link up. -> whose it was, None where it is worth nothing"""
+        good = and_(sessions.c.token_hash == token_hash, sessions.c.once, sessions.c.expires > now)
+        row = self._one(select(sessions.c.user_n).where(good))
+        deleted = self._db.execute(delete(sessions).where(good)).rowcount
+        return int(row[0]) if row is not None and deleted == 1 else None
+
+    def delete_session(self, token_hash: str) -> None:
+        self._db.execute(delete(sessions).where(sessions.c.token_hash == token_hash))
+
+    def delete_sessions_of(self, user_n: int) -> None:
+        self._db.execute(delete(sessions).where(sessions.c.user_n == user_n))
+
+    def delete_old_sessions(self, now: int) -> None:
+        self._db.execute(delete(sessions).where(sessions.c.expires <= now))
+
     # --- folders ---
 
     def add_folder(self, **values: object) -> int:
@@ -405,6 +515,16 @@ class Rows:
         query = _FOLDERS.where(folders.c.id == folder_id)
         return Folder.maybe(self._one(query, viewer=viewer))
 
+    def folder_by_editor(self, editor_id: str) -> Folder | None:
+        query = _FOLDERS.where(folders.c.editor_id == editor_id)
+        return Folder.maybe(self._one(query, viewer=0))
+
+    def unvisited(self, since: int, limit: int) -> list[Folder]:
+        """Galleries without an owner that nobody has visited for so long."""
+        query = _FOLDERS.where(folders.c.owner_n.is_(None), folders.c.last_visit < since)
+        page = query.order_by(folders.c.last_visit).limit(limit)
+        return [Folder.of(row) for row in self._all(page, viewer=0)]
+
     def change_folder(self, n: int, values: Mapping[str, object]) -> None:
         self._set(folders, n, values)
 
@@ -413,8 +533,21 @@ class Rows:
         counter = folders.c[column]
         self._db.execute(update(folders).where(folders.c.n == n).values({counter: counter + by}))
 
-    def delete_folder(self, n: int) -> None:
-        self._db.execute(delete(folders).where(folders.c.n == n))
+    def delete_folder(self, folder: Folder, now: int) -> None:
+        """Delete a folder; the histories in which it stands keep its name."""
+        known = literal(folder.id), literal(folder.name)
+        seen = select(visits.c.user_n, *known, visits.c.last).where(visits.c.folder_n == folder.n)
+        columns = ("user_n", "folder_id", "folder_name", "last")
+        self._db.execute(insert(gone).from_select(columns, seen))
+        if folder.owner_n is not None:
+            self._insert(
+                gone,
+                user_n=folder.owner_n,
+                folder_id=folder.id,
+                folder_name=folder.name,
+                last=now,
+            )
+        self._db.execute(delete(folders).where(folders.c.n == folder.n))
 
     def _folder_page(
         self, query: Select[Any], viewer: int, offset: int, limit: int
@@ -437,6 +570,41 @@ class Rows:
         followed = select(follows.c.followed_n).where(follows.c.follower_n == user_n)
         query = _FOLDERS.where(folders.c.owner_n.in_(followed), folders.c.is_public)
         return self._folder_page(query, user_n, offset, limit)
+
+    def timeline(self, kind: str, user_n: int, offset: int, limit: int) -> tuple[int, list[Entry]]:
+        """A page of a user's timeline, the latest first: of "mine", "public", "feed" or "history".
+
+        -> how many there are in all, the page
+        """
+        marks = self._marks(kind, user_n).subquery()
+        newest = marks.c.folder_n.desc()
+        order = (marks.c.last.desc(), newest) if kind == "history" else (newest,)
+        rows = self._all(select(marks).order_by(*order).offset(offset).limit(limit))
+        ns = [row[0] for row in rows if row[0] is not None]
+        found = self._all(_FOLDERS.where(folders.c.n.in_(ns)), viewer=user_n)
+        by_n = {folder.n: folder for folder in map(Folder.of, found)}
+        page = [
+            Entry(last, gone_id or by_n[n].id, gone_name or by_n[n].name, by_n.get(n))
+            for n, last, gone_id, gone_name in rows
+        ]
+        return self._count(select(marks)), page
+
+    @staticmethod
+    def _marks(kind: str, user_n: int) -> Any:
+        """What stands in a timeline: number of the folder, moment, id and name of one gone."""
+        nothing = null().label("gone_id"), null().label("gone_name")
+        own = select(folders.c.n.label("folder_n"), folders.c.last_visit.label("last"), *nothing)
+        if kind == "feed":
+            followed = select(follows.c.followed_n).where(follows.c.follower_n == user_n)
+            return own.where(folders.c.owner_n.in_(followed), folders.c.is_public)
+        own = own.where(folders.c.owner_n == user_n)
+        if kind == "public":
+            return own.where(folders.c.is_public)
+        if kind == "mine":
+            return own
+        seen = select(visits.c.folder_n, visits.c.last, *nothing).where(visits.c.user_n == user_n)
+        left = select(null(), gone.c.last, gone.c.folder_id, gone.c.folder_name)
+        return union_all(own, seen, left.where(gone.c.user_n == user_n))
 
     def folders_starred(
         self, user_n: int, offset: int, limit: int, *, public_only: bool
@@ -494,6 +662,26 @@ class Rows:
         query = _FILES.where(files.c.folder_n == folder_n).order_by(files.c.position, files.c.n)
         return [File.of(row) for row in self._all(query.offset(offset).limit(limit))]
 
+    def neighbours(self, file: File) -> tuple[int, str | None, str | None]:
+        """Where a file stands in its folder. -> how many are before it, their last, the next"""
+        place = (files.c.position, files.c.n)
+        before = or_(
+            files.c.position < file.position,
+            and_(files.c.position == file.position, files.c.n < file.n),
+        )
+        after = or_(
+            files.c.position > file.position,
+            and_(files.c.position == file.position, files.c.n > file.n),
+        )
+        here = select(files.c.id).where(files.c.folder_n == file.folder_n)
+        last = self._one(here.where(before).order_by(*(c.desc() for c in place)).limit(1))
+        following = self._one(here.where(after).order_by(*place).limit(1))
+        return (
+            self._count(here.where(before)),
+            None if last is None else last[0],
+            None if following is None else following[0],
+        )
+
     def file_ids(self, folder_n: int, limit: int) -> list[str]:
         query = (
             select(files.c.id)
@@ -502,6 +690,10 @@ class Rows:
             .limit(limit)
         )
         return [row[0] for row in self._all(query)]
+
+    def folder_size(self, folder_n: int) -> int:
+        query = select(func.coalesce(func.sum(files.c.size), 0))
+        return int(self._db.execute(query.where(files.c.folder_n == folder_n)).scalar_one())
 
     def folder_bytes(self, folder_n: int) -> tuple[int, list[str]]:
         """The folder's size in bytes and the keys of its blobs."""
@@ -549,7 +741,13 @@ class Rows:
             .group_by(users.c.n)
             .having(weight != users.c.used)
         )
+        unowned = select(func.coalesce(func.sum(files.c.size), 0)).select_from(
+            files.join(folders, folders.c.n == files.c.folder_n)
+        )
+        true = int(self._db.execute(unowned.where(folders.c.owner_n.is_(None))).scalar_one())
+        said = self.unowned_bytes()
         return [
+            *([f"without an owner: counts {said} bytes, has {true}"] if said != true else []),
             *(
                 f"folder {id_}: counts {said} files, has {true}"
                 for id_, said, true in self._all(of_folders)
@@ -564,6 +762,10 @@ class Rows:
 
     def follow(self, follower_n: int, followed_n: int) -> bool:
         return self._add_once(follows, follower_n=follower_n, followed_n=followed_n)
+
+    def follows(self, follower_n: int, followed_n: int) -> bool:
+        same = and_(follows.c.follower_n == follower_n, follows.c.followed_n == followed_n)
+        return self._one(select(follows.c.n).where(same)) is not None
 
     def unfollow(self, follower_n: int, followed_n: int) -> bool:
         return self._delete_pair(follows, follower_n=follower_n, followed_n=followed_n)

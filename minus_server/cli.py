@@ -5,6 +5,7 @@ import getpass
 import os
 import sys
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,14 +27,27 @@ def default_data() -> Path:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from minus_server import daemon
+    from minus_server.policy import Policy
 
+    base = arguments.image_base
+    policy = Policy(
+        registration=arguments.registration == "open",
+        anonymous=arguments.anonymous == "on" and not arguments.embedded,
+        embedded=arguments.embedded,
+        galleries_an_hour=arguments.anonymous_galleries,
+        anonymous_file=arguments.anonymous_file,
+        anonymous_total=arguments.anonymous_total,
+        anonymous_days=arguments.anonymous_days,
+        image_base=base if base is None or base.endswith("/") else f"{base}/",
+        trusted_proxies=tuple(arguments.trusted_proxy),
+    )
     return daemon.serve(
         daemon.Options(
             data=arguments.data,
             host=arguments.host,
             port=arguments.port,
             base_url=arguments.base_url,
-            embedded=arguments.embedded,
+            policy=policy,
             idle_exit=arguments.idle_exit,
         )
     )
@@ -137,6 +151,74 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+    return int(text)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address and no network") from None
+
+
+def _web_options(serve: argparse.ArgumentParser) -> None:
+    """What the service lets people do who have no account."""
+    serve.add_argument(
+        "--registration",
+        choices=("open", "closed"),
+        default="closed",
+        help="whether anybody may make an account (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--anonymous",
+        choices=("on", "off"),
+        default="on",
+        help="whether galleries can be made without an account (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--anonymous-galleries",
+        type=_number,
+        default=100,
+        metavar="N",
+        help="such galleries an hour from one address (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--anonymous-file",
+        type=_size,
+        default="1G",
+        metavar="BYTES",
+        help="largest file in them (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--anonymous-total",
+        type=_size,
+        default="20G",
+        metavar="BYTES",
+        help="room for all of them together (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--anonymous-days",
+        type=_number,
+        default=30,
+        metavar="N",
+        help="days without a visit after which they end (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--image-base", metavar="URL", help="what picture addresses of API v1 begin with"
+    )
+    serve.add_argument(
+        "--trusted-proxy",
+        type=_network,
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="address or network of a proxy whose X-Forwarded-For is believed; repeatable",
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument(
@@ -166,6 +248,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--idle-exit", type=float, metavar="SECONDS", help="end after so long without a request"
     )
+    _web_options(serve)
     serve.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
     adduser = command("adduser", _adduser, "make an account; asks for its password")
     adduser.add_argument("name")

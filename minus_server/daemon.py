@@ -25,15 +25,18 @@ from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
+from sqlalchemy.exc import SQLAlchemyError
 
 from minus_server import __version__
 from minus_server.app import Activity, build
 from minus_server.embedded import read_json
 from minus_server.errors import CannotServe
 from minus_server.names import username
-from minus_server.service import Service, open_service
+from minus_server.policy import Policy
+from minus_server.service import DEFAULT_POLICY, Service, open_service
 
 _LOCK_TRIES = 10
+EXPIRE_SECONDS = 3600
 STOP_SECONDS = 30  # what transfers in flight get
 _LOGGING = {
     "version": 1,
@@ -46,14 +49,18 @@ _LOGGING = {
 
 @dataclass(frozen=True)
 class Options:
-    """What `minus-server serve` was told. `embedded`: for its own user alone, on this machine."""
+    """What `minus-server serve` was told."""
 
     data: Path
     host: str = "127.0.0.1"
     port: int = 8642
     base_url: str | None = None
-    embedded: bool = False
+    policy: Policy = DEFAULT_POLICY
     idle_exit: float | None = None  # seconds without a request
+
+    @property
+    def embedded(self) -> bool:
+        return self.policy.embedded
 
 
 class Lock:
@@ -142,7 +149,7 @@ def serve(options: Options) -> int:
             return 0
         raise CannotServe(f"{options.data} is served already, at {served_at(options.data)}")
     (options.data / "service.json").unlink(missing_ok=True)  # of one that was killed
-    service = open_service(options.data)
+    service = open_service(options.data, policy=options.policy)
     try:
         service.blobs.clear_incoming()
         asyncio.run(_Process(options, service).run())
@@ -214,9 +221,10 @@ class _Process:
         serving = loop.create_task(self._server.serve())
         await self._accepts(serving)
         self._announce()
-        watching = loop.create_task(self._watch_idleness())
+        beside = [loop.create_task(self._watch_idleness()), loop.create_task(self._expire())]
         await serving
-        watching.cancel()
+        for task in beside:
+            task.cancel()
         self._ready.unlink(missing_ok=True)
 
     async def _accepts(self, serving: "asyncio.Task[None]") -> None:
@@ -244,7 +252,22 @@ class _Process:
             key, secret = self._service.accounts.owner_client(name)
             known |= {"username": name, "api_key": key, "api_secret": secret}
         write_json(self._ready, known)
-        print(f"Minus service at {self._address} (data in {self._options.data})", flush=True)
+        policy = self._options.policy
+        print(
+            f"Minus service at {self._address} (data in {self._options.data})\n"
+            f"Galleries without an account: {'on' if policy.anonymous else 'off'};"
+            f" registration: {'open' if policy.registration else 'closed'}",
+            flush=True,
+        )
+
+    async def _expire(self) -> None:
+        """Now and every hour, end the galleries without an owner that nobody visits."""
+        while True:
+            try:
+                await asyncio.to_thread(self._service.galleries.expire)
+            except (SQLAlchemyError, OSError) as error:  # a busy hour; the next one will do
+                print(f"Old galleries could not be removed: {error}", file=sys.stderr, flush=True)
+            await asyncio.sleep(EXPIRE_SECONDS)
 
     async def _watch_idleness(self) -> None:
         """End by itself when nothing has been asked for long enough."""

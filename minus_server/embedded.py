@@ -18,7 +18,7 @@ from typing import Any
 IDLE_SECONDS = 900  # without a request, then the embedded service ends
 START_SECONDS = 45  # for it to start, and for an older one to stop before
 MAX_LOG = 1 << 20  # bytes of its log before it begins anew
-_NEEDED = ("granian", "starlette", "sqlalchemy", "alembic", "argon2", "PIL")
+_NEEDED = ("granian", "starlette", "sqlalchemy", "alembic", "argon2", "PIL", "jinja2", "zipstream")
 
 
 class CannotStartError(Exception):

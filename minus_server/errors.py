@@ -11,6 +11,11 @@ class Refused(Exception):
     status = 400
     error = "invalid_request"
 
+    def __init__(self, why: str, error: str | None = None) -> None:
+        super().__init__(why)
+        if error is not None:
+            self.error = error
+
 
 class BadRequest(Refused):
     """A field is missing or cannot be read."""
@@ -58,6 +63,13 @@ class TooLarge(Refused):
     error = "too_large"
 
 
+class TooMany(Refused):
+    """The limit by the hour is reached."""
+
+    status = 429
+    error = "too_many_requests"
+
+
 class DiskFull(Refused):
     """The service's own disk is full."""
 
@@ -69,8 +81,7 @@ class GrantRefused(Refused):
     """A token request that RFC 6749 section 5.2 refuses; `error` is one of its words."""
 
     def __init__(self, error: str, why: str) -> None:
-        super().__init__(why)
-        self.error = error
+        super().__init__(why, error)
         self.status = 401 if error == "invalid_client" else 400
 
 

@@ -11,8 +11,16 @@ from minus_server import names
 from minus_server.accounts import Caller, Clock
 from minus_server.blobs import Blobs, Writer
 from minus_server.catalog import Catalog, File, Folder, IntegrityError, Rows, User
-from minus_server.errors import Forbidden, NotFound, NotSignedIn, QuotaExceeded, Refused
+from minus_server.errors import (
+    Forbidden,
+    NotFound,
+    NotSignedIn,
+    QuotaExceeded,
+    Refused,
+    TooLarge,
+)
 from minus_server.pictures import MEDIUM, SMALL, Pictures
+from minus_server.policy import Policy
 
 MAX_ORDER_SHOWN = 1_000  # ids in the `item_ordering` of an answer; longer ones are not shown
 MAX_UNSIGNED = 1024 * 1024  # bytes taken before it is known whose they are
@@ -49,11 +57,14 @@ class Incoming:
 class Library:
     """Folders, files, and the bytes behind them."""
 
-    def __init__(self, catalog: Catalog, blobs: Blobs, pictures: Pictures, clock: Clock) -> None:
+    def __init__(
+        self, catalog: Catalog, blobs: Blobs, pictures: Pictures, clock: Clock, policy: Policy
+    ) -> None:
         self._catalog = catalog
         self._blobs = blobs
         self._pictures = pictures
         self._clock = clock
+        self._policy = policy
         self._drawing = threading.Lock()
 
     def _now(self) -> int:
@@ -77,21 +88,33 @@ class Library:
         caller.need(scope)
         return folder
 
-    def visit(self, caller: Caller, folder_id: str) -> tuple[Folder, list[str]]:
-        """Open a folder; a visit to another's is counted and kept in the caller's history.
+    def linked_folder(self, folder_id: str, viewer: User | None = None) -> Folder:
+        """A folder for whoever knows its id: the rule of the short links, as for files."""
+        with self._catalog.read() as rows:
+            folder = rows.folder(folder_id, viewer.n if viewer else 0)
+        if folder is None:
+            raise _no_folder()
+        return folder
 
-        -> the folder, the ids of its files in order (none where it has more than 1,000)
-        """
+    def visit(self, caller: Caller, folder_id: str) -> tuple[Folder, list[str]]:
+        """Open a folder. -> the folder, the ids of its files as `order` gives them"""
         folder = self.folder(caller, folder_id)
         if folder.owner_n != caller.user.n:
-            with self._catalog.write() as rows:
-                _current(rows, folder)
-                rows.add_to_folder(folder.n, "view_count", 1)
-                rows.add_visit(caller.user.n, folder.n, self._now())
-                if folder.owner_n is not None:
-                    rows.add_to_user(folder.owner_n, "visits", 1)
+            self.count_visit(folder, caller.user)
             folder = self.folder(caller, folder_id)
         return folder, self.order(folder)
+
+    def count_visit(self, folder: Folder, visitor: User | None) -> None:
+        """Count a visit to another's folder; it stands in the visitor's history."""
+        now = self._now()
+        with self._catalog.write() as rows:
+            _current(rows, folder)
+            rows.change_folder(folder.n, {"last_visit": now})
+            rows.add_to_folder(folder.n, "view_count", 1)
+            if visitor is not None:
+                rows.add_visit(visitor.n, folder.n, now)
+            if folder.owner_n is not None:
+                rows.add_to_user(folder.owner_n, "visits", 1)
 
     def order(self, folder: Folder) -> list[str]:
         """The ids of the folder's files in order; none where there are more than 1,000."""
@@ -123,44 +146,65 @@ class Library:
     def add_folder(self, caller: Caller, name: str, *, is_public: bool) -> Folder:
         """Make a folder of the caller's."""
         caller.need("upload_new")
+        return self.make_folder(caller.user, name, is_public=is_public)
+
+    def make_folder(self, owner: User | None, name: str, *, is_public: bool) -> Folder:
+        """Make a folder: a user's, or nobody's, which whoever holds its `editor_id` may change."""
         now, folder_id = self._now(), names.new_id()
         with self._catalog.write() as rows:
             rows.add_folder(
                 id=folder_id,
-                owner_n=caller.user.n,
+                owner_n=owner.n if owner else None,
+                editor_id=None if owner else names.new_id(),
                 name=name,
                 is_public=is_public,
                 created=now,
                 updated=now,
+                last_visit=now,
             )
-            if is_public:
-                rows.add_to_user(caller.user.n, "shared", 1)
-        return self.folder(caller, folder_id)
+            if owner is not None and is_public:
+                rows.add_to_user(owner.n, "shared", 1)
+            return _current(rows, folder_id)
 
     def change_folder(self, caller: Caller, folder_id: str, changes: dict[str, Any]) -> Folder:
+        """Set name, is_public or item_ordering of a folder of the caller's."""
+        return self.alter_folder(self._own_folder(caller, folder_id, "modify_all"), changes)
+
+    def alter_folder(self, folder: Folder, changes: dict[str, Any]) -> Folder:
         """Set name, is_public or item_ordering (ids, those of the folder count)."""
-        folder = self._own_folder(caller, folder_id, "modify_all")
         order = changes.pop("item_ordering", None)
         with self._catalog.write() as rows:
             folder = _current(rows, folder)
             if order is not None:
                 rows.order_files(folder.n, order)
             turn = int(changes.get("is_public", folder.is_public)) - int(folder.is_public)
-            if turn:
-                rows.add_to_user(caller.user.n, "shared", turn)
+            if turn and folder.owner_n is not None:
+                rows.add_to_user(folder.owner_n, "shared", turn)
             rows.change_folder(folder.n, {**changes, "updated": self._now()})
-        return self.folder(caller, folder_id)
+            return _current(rows, folder)
+
+    def move_file(self, file: File, to: int) -> None:
+        """Give a file another place in its folder's order, from 0."""
+        with self._catalog.write() as rows:
+            ids = rows.file_ids(file.folder_n, names.MAX_ORDER)
+            if file.id in ids:
+                ids.remove(file.id)
+                ids.insert(to, file.id)
+                rows.order_files(file.folder_n, ids)
 
     def delete_folder(self, caller: Caller, folder_id: str) -> None:
+        """Remove a folder of the caller's with its files."""
+        self.remove_folder(self._own_folder(caller, folder_id, "modify_all"))
+
+    def remove_folder(self, folder: Folder) -> None:
         """Remove a folder and its files, and give back their room."""
-        folder = self._own_folder(caller, folder_id, "modify_all")
         with self._catalog.write() as rows:
             folder = _current(rows, folder)
             size, blobs = rows.folder_bytes(folder.n)
-            rows.delete_folder(folder.n)
-            rows.add_to_user(caller.user.n, "used", -size)
-            if folder.is_public:
-                rows.add_to_user(caller.user.n, "shared", -1)
+            rows.delete_folder(folder, self._now())
+            _give_room(rows, folder, size)
+            if folder.is_public and folder.owner_n is not None:
+                rows.add_to_user(folder.owner_n, "shared", -1)
         for key in blobs:
             self._blobs.delete(key)
 
@@ -206,43 +250,83 @@ class Library:
             raise _no_file()
         return file
 
+    def size(self, folder: Folder) -> int:
+        """The bytes of all files of a folder."""
+        with self._catalog.read() as rows:
+            return rows.folder_size(folder.n)
+
+    def neighbours(self, file: File) -> tuple[int, str | None, str | None]:
+        """Where a file stands in its folder, from 0; the ids of the files around it."""
+        with self._catalog.read() as rows:
+            return rows.neighbours(file)
+
     def change_file(self, caller: Caller, file_id: str, changes: dict[str, Any]) -> File:
-        """Set caption, title or name."""
+        """Set caption, title or name of a file of the caller's."""
         file, folder = self.file(caller, file_id)
-        folder = self._own_folder(caller, folder.id, "modify_all")
+        return self.alter_file(self._own_folder(caller, folder.id, "modify_all"), file, changes)
+
+    def alter_file(self, folder: Folder, file: File, changes: dict[str, Any]) -> File:
+        """Set caption, title or name."""
         with self._catalog.write() as rows:
             rows.change_file(file.n, changes)
             rows.change_folder(folder.n, {"updated": self._now()})
-        return self.linked_file(file_id)
+        return self.linked_file(file.id)
 
     def delete_file(self, caller: Caller, file_id: str) -> None:
-        """Remove a file everywhere, and give back its room."""
+        """Remove a file of the caller's."""
         file, folder = self.file(caller, file_id)
-        folder = self._own_folder(caller, folder.id, "modify_all")
+        self.remove_files(self._own_folder(caller, folder.id, "modify_all"), [file])
+
+    def remove_files(self, folder: Folder, files: Sequence[File]) -> None:
+        """Remove files of one folder everywhere, and give back their room."""
         with self._catalog.write() as rows:
-            if rows.delete_file(file.n):
-                rows.add_to_folder(folder.n, "file_count", -1)
-                rows.change_folder(folder.n, {"updated": self._now()})
-                rows.add_to_user(caller.user.n, "used", -file.size)
-        self._blobs.delete(file.blob)
+            gone = [file for file in files if rows.delete_file(file.n)]
+            rows.add_to_folder(folder.n, "file_count", -len(gone))
+            rows.change_folder(folder.n, {"updated": self._now()})
+            _give_room(rows, folder, sum(file.size for file in gone))
+        for file in files:
+            self._blobs.delete(file.blob)
 
     def begin_file(self, caller: Caller, folder_id: str, declared: int = 0) -> Incoming:
-        """Open an upload into a folder of the caller's; `declared` bytes are announced.
+        """Open an upload into a folder of the caller's; `declared` bytes are announced."""
+        return self.begin(self._own_folder(caller, folder_id, "upload_new"), declared)
 
-        Refuses early what cannot be; `add_file` decides.
-        """
-        self._own_folder(caller, folder_id, "upload_new")
-        room = caller.user.quota - caller.user.used
+    def begin(self, folder: Folder, declared: int = 0) -> Incoming:
+        """Open an upload; refuses early what cannot be, `keep` decides."""
+        with self._catalog.read() as rows:
+            room = self._room(rows, folder)
+        refusal: Refused = _no_room()
+        if folder.owner_n is None and room >= self._policy.anonymous_file:
+            room = self._policy.anonymous_file
+            refusal = TooLarge(f"Without an account, a file has at most {room} bytes.")
         if declared - FORM_OVERHEAD > room:
-            raise _no_room()
-        return Incoming(self._blobs.create(), room, _no_room())
+            raise refusal
+        return Incoming(self._blobs.create(), room, refusal)
+
+    def _room(self, rows: Rows, folder: Folder) -> int:
+        """The bytes that may still come into a folder."""
+        if folder.owner_n is None:
+            return self._policy.anonymous_total - rows.unowned_bytes()
+        owner = rows.user(folder.owner_n)
+        return owner.quota - owner.used if owner else 0
+
+    def _take_room(self, rows: Rows, folder: Folder, size: int) -> bool:
+        """Count the bytes of a file. -> False where there is no room for them"""
+        if folder.owner_n is None:
+            return rows.take_unowned_room(size, self._policy.anonymous_total)
+        return rows.take_room(folder.owner_n, size)
 
     def begin_unsigned_file(self, folder_id: str) -> Incoming:
         """Open an upload whose token may still follow behind the file, as some programs had it."""
         with self._catalog.read() as rows:
             if rows.folder(folder_id) is None:
                 raise NotSignedIn("This needs an access token.")
-        refusal = NotSignedIn("The access token must stand before a file of this size.")
+        return self.begin_until(
+            NotSignedIn("The access token must stand before a file of this size.")
+        )
+
+    def begin_until(self, refusal: Refused) -> Incoming:
+        """Open an upload of which it is not known yet whose it is; a large one is refused."""
         return Incoming(self._blobs.create(), MAX_UNSIGNED, refusal)
 
     def add_file(
@@ -255,19 +339,31 @@ class Library:
         caption: str,
         declared_type: str,
     ) -> File:
+        """Keep an upload as a file of the caller's folder."""
+        folder = self._own_folder(caller, folder_id, "upload_new")
+        return self.keep(folder, incoming, name=name, caption=caption, declared_type=declared_type)
+
+    def keep(
+        self,
+        folder: Folder,
+        incoming: Incoming,
+        *,
+        name: str,
+        declared_type: str,
+        caption: str = "",
+    ) -> File:
         """Keep an upload as a file of the folder. Every upload, whatever its road, ends here.
 
         Bytes first, row last: a crash between the two leaves bytes that no row names; never a
         row without its bytes. When this returns, both are on disk.
         """
-        folder = self._own_folder(caller, folder_id, "upload_new")
         writer, file_id = incoming.writer, names.new_id()
         mimetype = names.media_type(name, declared_type, incoming.head)
         writer.commit()
         try:
             width, height = self._picture_size(writer.key, mimetype)
             with self._catalog.write() as rows:
-                if not rows.take_room(caller.user.n, writer.size):
+                if not self._take_room(rows, folder, writer.size):
                     raise _no_room()
                 rows.add_file(
                     id=file_id,
@@ -306,9 +402,11 @@ class Library:
         -> the bytes, their type
         """
         if file.width:
-            with self._drawing:
-                made = self._blobs.derived(file.blob, kind)
-                made = self._draw(file, kind) if made is None else made
+            made = self._blobs.derived(file.blob, kind)
+            if made is None:
+                with self._drawing:
+                    made = self._blobs.derived(file.blob, kind)
+                    made = self._draw(file, kind) if made is None else made
             if made:
                 return made, f"image/{_form(file, kind).lower()}"
         return self.icon(_label(file.name), _SIDES[kind])
@@ -329,11 +427,19 @@ class Library:
         return made, "image/png"
 
 
-def _current(rows: Rows, folder: Folder) -> Folder:
+def _current(rows: Rows, folder: Folder | str) -> Folder:
     """The folder as it is inside this transaction. Raises NotFound when it went meanwhile."""
-    if (found := rows.folder(folder.id)) is None:
+    if (found := rows.folder(folder if isinstance(folder, str) else folder.id)) is None:
         raise _no_folder()
     return found
+
+
+def _give_room(rows: Rows, folder: Folder, size: int) -> None:
+    """Count bytes off that a folder no longer has."""
+    if folder.owner_n is None:
+        rows.give_unowned_room(size)
+    else:
+        rows.add_to_user(folder.owner_n, "used", -size)
 
 
 def _no_folder() -> NotFound:
@@ -345,7 +451,7 @@ def _no_file() -> NotFound:
 
 
 def _no_room() -> QuotaExceeded:
-    return QuotaExceeded("The account has no room left for this file.")
+    return QuotaExceeded("There is no room left for this file.")
 
 
 def _may_see(caller: Caller, folder: Folder) -> bool:

@@ -31,21 +31,13 @@ from minus_server.wire import http_date
 DRAWINGS_AT_ONCE = 2
 BLOCK = 1 << 20  # bytes read from disk at once
 _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.IGNORECASE)
-_HARMLESS = {
+HARMLESS = {
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
-
-
-def _id_of(link: str) -> str:
-    """The id in a short link, whatever ending follows it. Raises NotFound where there is none."""
-    file_id, rest = link[: names.ID_LENGTH], link[names.ID_LENGTH :]
-    if not names.is_id(file_id) or (rest and not rest.startswith(".")):
-        raise NotFound("There is no such file.")
-    return file_id
 
 
 @dataclass(frozen=True)
@@ -111,7 +103,7 @@ def _headers(file: File, etag: str) -> dict[str, str]:
     inline = file.mimetype in names.INLINE
     kind = "text/plain; charset=utf-8" if file.mimetype == "text/plain" else file.mimetype
     return {
-        **_HARMLESS,
+        **HARMLESS,
         "Content-Type": kind,
         "Content-Disposition": disposition("inline" if inline else "attachment", file.name),
         "ETag": etag,
@@ -141,7 +133,7 @@ class WholeFile(Response):
 async def raw(request: Request) -> Response:
     """GET or HEAD /iID: the bytes."""
     service: Service = request.app.state.service
-    file_id = _id_of(request.path_params["link"])
+    file_id = names.link_id(request.path_params["link"])
     file = await run_in_threadpool(service.library.linked_file, file_id)
     etag = f'"{file.sha256[:32]}"'
     want = wanted(request.headers, etag, file.uploaded, file.size)
@@ -195,10 +187,10 @@ async def _drawn(
 async def thumbnail(request: Request, kind: str) -> Response:
     """GET /jID and /kID: a small picture of the file."""
     service: Service = request.app.state.service
-    file_id = _id_of(request.path_params["link"])
+    file_id = names.link_id(request.path_params["link"])
     file = await run_in_threadpool(service.library.linked_file, file_id)
     data, media_type = await _drawn(request, service.library.thumbnail, file, kind)
-    headers = {**_HARMLESS, "Cache-Control": "private, no-cache"}
+    headers = {**HARMLESS, "Cache-Control": "private, no-cache"}
     return Response(data, headers=headers, media_type=media_type)
 
 
@@ -211,5 +203,5 @@ async def icon(request: Request) -> Response:
     service: Service = request.app.state.service
     label = request.path_params["label"]
     data, media_type = await _drawn(request, service.library.icon, label)
-    headers = {**_HARMLESS, "Cache-Control": "public, max-age=86400"}
+    headers = {**HARMLESS, "Cache-Control": "public, max-age=86400"}
     return Response(data, headers=headers, media_type=media_type)

@@ -135,27 +135,34 @@ def _part(head: bytes) -> Part:
     headers: dict[str, str] = {}
     for line in _FOLDED.sub(b" ", head.replace(b"\r", b"")).split(b"\n"):
         name, _, value = line.partition(b":")
-        headers.setdefault(name.strip().decode("latin-1").lower(), _decode(value.strip()))
-    parameters: dict[str, str] = {}
-    for key, quoted, plain in _PARAMETER.findall(headers.get("content-disposition", "")):
-        text = re.sub(r'\\(["\\])', r"\1", quoted) or plain.strip()
-        parameters.setdefault(key.lower(), text)
+        headers.setdefault(name.strip().decode("latin-1").lower(), decoded(value.strip()))
+    parameters = parameters_of(headers.get("content-disposition", ""))
     return Part(
         name=parameters.get("name", ""),
-        filename=_filename(parameters),
+        filename=filename_of(parameters),
         content_type=headers.get("content-type", ""),
     )
 
 
-def _decode(value: bytes) -> str:
+def parameters_of(disposition: str) -> dict[str, str]:
+    """The parameters of a Content-Disposition."""
+    parameters: dict[str, str] = {}
+    for key, quoted, plain in _PARAMETER.findall(disposition):
+        text = re.sub(r'\\(["\\])', r"\1", quoted) or plain.strip()
+        parameters.setdefault(key.lower(), text)
+    return parameters
+
+
+def decoded(value: bytes) -> str:
+    """Text of a header: UTF-8, else Latin-1."""
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value.decode("latin-1")
 
 
-def _filename(parameters: dict[str, str]) -> str | None:
-    """`filename*` (RFC 8187) before `filename`; browsers write a quote in a name as %22."""
+def filename_of(parameters: dict[str, str]) -> str | None:
+    """The file's name: `filename*` (RFC 8187) before `filename`, in which %22 is a quote."""
     charset, *rest = parameters.get("filename*", "").split("'", 2)
     if len(rest) == 2:
         encoding = "latin-1" if charset.lower() == "iso-8859-1" else "utf-8"

@@ -9,7 +9,7 @@ import secrets
 import string
 from urllib.parse import unquote
 
-from minus_server.errors import BadRequest
+from minus_server.errors import BadRequest, NotFound
 
 SCOPES = ("read_public", "read_all", "upload_new", "modify_all", "modify_user")
 ID_LENGTH = 12  # base 62: 71 bits
@@ -30,6 +30,7 @@ _LISTED_ID = re.compile(rf"""\s*(?:u?(["']))?({_ID.pattern})(?(1)\1)\s*""")
 _ID_IN_TEXT = re.compile(rf"(?<![A-Za-z0-9])[A-Za-z0-9]{{{ID_LENGTH}}}(?![A-Za-z0-9])")
 _USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_LOCAL_PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|[\ud800-\udfff]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _TEXT_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]")
@@ -51,6 +52,36 @@ def new_secret() -> str:
 def is_id(text: str) -> bool:
     """Tell whether the text has the form of an id of ours."""
     return _ID.fullmatch(text) is not None
+
+
+def gallery_id(text: str) -> str:
+    """An id with or without the `m` of its address before it. Raises NotFound for what is none."""
+    name = text.strip().rstrip("/").rpartition("/")[2]
+    if len(name) == ID_LENGTH + 1 and name.startswith("m"):
+        name = name[1:]
+    if not is_id(name):
+        raise NotFound("There is no such gallery.")
+    return name
+
+
+def link_id(link: str) -> str:
+    """The id in a short link, whatever ending follows it. Raises NotFound where there is none."""
+    found, rest = link[:ID_LENGTH], link[ID_LENGTH:]
+    if not is_id(found) or (rest and not rest.startswith(".")):
+        raise NotFound("There is no such file.")
+    return found
+
+
+def is_local_path(text: str) -> bool:
+    """Tell whether a text is the path of one of our pages, and no other host's address."""
+    return _LOCAL_PATH.fullmatch(text) is not None
+
+
+def place(value: str) -> int:
+    """A place in an order, from 0."""
+    if not (value.isascii() and value.isdigit() and len(value) < len(str(MAX_PAGE))):
+        raise BadRequest("The place is not a number from 0.")
+    return int(value)
 
 
 def _name(text: str, what: str) -> str:

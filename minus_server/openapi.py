@@ -68,6 +68,7 @@ def _schemas() -> JSON:
         "ExtendedFolder": extended,
         "File": file,
         "Message": _object(text="body", flag="read", link="target sender thread", date="created"),
+        "Link": _object(link="url"),
         "Token": _object(
             text="access_token token_type refresh_token scope", number="expires_in expire_in"
         ),

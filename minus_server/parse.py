@@ -62,10 +62,23 @@ def query(request: Request) -> Parameters:
 
 
 def _pairs(text: str) -> Parameters:
-    try:
-        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS))
-    except ValueError:
-        raise BadRequest(f"The form has more than {MAX_FIELDS} fields.") from None
+    """Pairs of a query or a form, percent-encoded from UTF-8, else from Latin-1."""
+    for encoding in ("utf-8", "latin-1"):
+        try:
+            return dict(
+                parse_qsl(
+                    text,
+                    keep_blank_values=True,
+                    max_num_fields=MAX_FIELDS,
+                    encoding=encoding,
+                    errors="strict",
+                )
+            )
+        except UnicodeDecodeError:
+            continue
+        except ValueError:
+            break
+    raise BadRequest(f"The form has more than {MAX_FIELDS} fields.")
 
 
 async def parameters(request: Request, most: int = MAX_FORM) -> Parameters:

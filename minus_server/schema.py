@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 UNPLACED = 2**53  # position of a file that no item_ordering named; `n` decides among these
@@ -75,7 +76,9 @@ clients = Table(
     _text("secret_hash"),
     _ref("owner_n", "users", null=True),  # set: the client itself may sign in as this user
     _count("created"),
+    Column("maker_n", _Number),  # the user who made it on the settings page and may revoke it
     Index(None, "owner_n"),
+    Index(None, "maker_n"),
     sqlite_autoincrement=True,
 )
 
@@ -101,6 +104,19 @@ tokens = Table(
     sqlite_autoincrement=True,
 )
 
+sessions = Table(
+    "sessions",
+    metadata,
+    _n(),
+    _text("token_hash", unique=True),
+    _ref("user_n", "users"),
+    Column("once", Boolean, nullable=False),  # a link that is traded for a session, once
+    _count("expires"),
+    Index(None, "user_n"),
+    Index(None, "expires"),
+    sqlite_autoincrement=True,
+)
+
 folders = Table(
     "folders",
     metadata,
@@ -114,7 +130,16 @@ folders = Table(
     _count("star_count"),
     _count("created"),
     _count("updated"),
+    Column("editor_id", Text),  # of a gallery without an owner: who holds it may change it
+    _count("last_visit"),
     Index(None, "owner_n", "n"),
+    Index(None, "editor_id", unique=True),
+    Index(
+        "ix_folders_unowned_last_visit",
+        "last_visit",
+        sqlite_where=text("owner_n IS NULL"),
+        postgresql_where=text("owner_n IS NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -184,5 +209,38 @@ visits = Table(
     _count("last"),
     UniqueConstraint("user_n", "folder_n"),
     Index(None, "folder_n"),
+    sqlite_autoincrement=True,
+)
+
+gone = Table(  # what a user's history keeps of folders that were deleted
+    "gone",
+    metadata,
+    _n(),
+    _ref("user_n", "users"),
+    _text("folder_id"),
+    _text("folder_name"),
+    _count("last"),
+    Index(None, "user_n", "last"),
+    sqlite_autoincrement=True,
+)
+
+limits = Table(
+    "limits",
+    metadata,
+    _n(),
+    _text("key"),
+    _count("hour"),  # since 1970
+    _count("count"),
+    UniqueConstraint("key", "hour"),
+    Index(None, "hour"),
+    sqlite_autoincrement=True,
+)
+
+totals = Table(
+    "totals",
+    metadata,
+    _n(),
+    _text("name", unique=True),
+    _count("value"),
     sqlite_autoincrement=True,
 )

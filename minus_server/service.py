@@ -7,16 +7,24 @@ from pathlib import Path
 from minus_server.accounts import Accounts, Clock
 from minus_server.blobs import FolderBlobs
 from minus_server.catalog import Catalog
+from minus_server.galleries import Galleries
 from minus_server.library import Library
 from minus_server.pictures import Pictures
+from minus_server.policy import Policy
+from minus_server.sessions import Sessions
+
+DEFAULT_POLICY = Policy()
 
 
 @dataclass(frozen=True)
 class Service:
     """What the routes and the commands call."""
 
+    policy: Policy
     accounts: Accounts
+    sessions: Sessions
     library: Library
+    galleries: Galleries
     catalog: Catalog
     blobs: FolderBlobs
     pictures: Pictures
@@ -28,13 +36,17 @@ class Service:
         self.catalog.close()
 
 
-def open_service(data: Path, clock: Clock = time.time) -> Service:
+def open_service(data: Path, clock: Clock = time.time, policy: Policy = DEFAULT_POLICY) -> Service:
     """Open a data folder, making what is missing; it is its owner's alone (0700)."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     catalog, blobs, pictures = Catalog.in_folder(data), FolderBlobs(data), Pictures()
+    library = Library(catalog, blobs, pictures, clock, policy)
     return Service(
+        policy=policy,
         accounts=Accounts(catalog, clock),
-        library=Library(catalog, blobs, pictures, clock),
+        sessions=Sessions(catalog, clock),
+        library=library,
+        galleries=Galleries(catalog, library, clock, policy),
         catalog=catalog,
         blobs=blobs,
         pictures=pictures,

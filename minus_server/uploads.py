@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 import anyio
@@ -11,10 +11,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from minus_server import multipart, names, parse
+from minus_server.catalog import File, Folder
 from minus_server.endpoints import json_response
 from minus_server.errors import BadRequest, Refused, TooLarge
-from minus_server.library import Incoming
+from minus_server.galleries import UNTITLED, Galleries
+from minus_server.library import Incoming, Library
 from minus_server.service import Service
+from minus_server.web import refuse_other_sites, user_of
 from minus_server.wire import JSON, Wire
 
 BLOCK = 1 << 20  # bytes handed to the writing thread at once
@@ -62,27 +65,31 @@ class Sink:
 
 @dataclass
 class Form:
-    """A multipart form with one file in it, as far as it has arrived."""
+    """A multipart form with files in it, as far as it has arrived.
+
+    keep_each   called with the form when a file is whole; without it there may be one file,
+                which stays in `part` and `sink` until the fields behind it are known too
+    """
 
     fields: parse.Parameters
     part: multipart.Part | None = None
     sink: Sink | None = None
+    keep_each: "Callable[[Form], Awaitable[None]] | None" = None
     _field: str | None = None
     _texts: dict[str, bytes] = field(default_factory=dict)
 
     async def take(self, event: multipart.Event, begin: Begin) -> None:
         """Take what the parser saw; `begin` is called with the fields before the file."""
         if isinstance(event, multipart.Part):
-            self.settle()
-            self._field = None
+            await self.settle()
             if event.filename is None and event.name != "file":
                 self._field = event.name
                 self._texts[event.name] = b""
-                return
-            if self.part is not None:
+            elif self.part is not None:
                 raise BadRequest("The form has more than one file.")
-            self.part = event
-            self.sink = Sink(await begin(self.fields))
+            elif event.filename != "" or self.keep_each is None:  # an empty one: none was chosen
+                self.part = event
+                self.sink = Sink(await begin(self.fields))
         elif self._field is not None:
             self._texts[self._field] += event
             if sum(map(len, self._texts.values())) > parse.MAX_FIELDS_SIZE:
@@ -90,10 +97,16 @@ class Form:
         elif self.sink is not None:
             await self.sink.write(event)
 
-    def settle(self) -> None:
-        """Count the texts that are whole among the fields."""
+    async def settle(self) -> None:
+        """A part is whole: count a text among the fields, keep a file where each is kept."""
         texts = {name: text.decode("utf-8", "replace") for name, text in self._texts.items()}
         self.fields = self.fields | texts
+        self._field = None
+        if self.sink is not None:
+            await self.sink.finish()
+            if self.keep_each is not None:
+                await self.keep_each(self)
+                self.part = self.sink = None
 
 
 async def read_form(request: Request, form: Form, begin: Begin) -> None:
@@ -104,9 +117,20 @@ async def read_form(request: Request, form: Form, begin: Begin) -> None:
             await form.take(event, begin)
     for event in parser.close():
         await form.take(event, begin)
-    form.settle()
-    if form.sink is not None:
-        await form.sink.finish()
+    await form.settle()
+
+
+async def read_bytes(request: Request, form: Form, begin: Begin) -> None:
+    """Read a body that is the file itself; its name stands in the query or in a header."""
+    kind = request.headers.get("content-type", "")
+    header = request.headers.get("content-disposition", "").encode("latin-1")
+    said = multipart.parameters_of(multipart.decoded(header))
+    declared = "" if kind.startswith("application/x-www-form-urlencoded") else kind
+    form.part = multipart.Part("file", multipart.filename_of(said), declared)
+    form.sink = Sink(await begin(form.fields))
+    async for block in parse.body(request):
+        await form.sink.write(block)
+    await form.settle()
 
 
 async def drain(request: Request) -> None:
@@ -114,6 +138,19 @@ async def drain(request: Request) -> None:
     with contextlib.suppress(ClientDisconnect, RuntimeError), anyio.move_on_after(_DRAIN_SECONDS):
         async for _ in request.stream():
             pass
+
+
+@contextlib.asynccontextmanager
+async def receiving(request: Request, form: Form) -> AsyncIterator[None]:
+    """Give the bytes up where the block fails, and let the client read why."""
+    try:
+        yield
+    except BaseException as error:
+        if form.sink is not None:
+            await form.sink.abort()
+        if isinstance(error, Refused | OSError):
+            await drain(request)
+        raise
 
 
 async def upload(request: Request) -> Response:
@@ -131,15 +168,9 @@ async def upload(request: Request) -> Response:
             lambda: service.library.begin_file(service.accounts.caller(token), folder_id, declared)
         )
 
-    try:
+    async with receiving(request, form):
         await read_form(request, form, begin)
         return json_response(await run_in_threadpool(_keep, request, form))
-    except BaseException as error:
-        if form.sink is not None:
-            await form.sink.abort()
-        if isinstance(error, Refused | OSError):
-            await drain(request)
-        raise
 
 
 def _keep(request: Request, form: Form) -> JSON:
@@ -158,3 +189,83 @@ def _keep(request: Request, form: Form) -> JSON:
         declared_type=form.part.content_type,
     )
     return wire.file(file)
+
+
+async def upload_item(request: Request) -> File:
+    """UploadItem of API v1: a form with a file in it, or the bare bytes, into a gallery."""
+    refuse_other_sites(request)
+    galleries: Galleries = request.app.state.service.galleries
+    form = Form(parse.query(request))
+
+    async def begin(fields: parse.Parameters) -> Incoming:
+        declared = parse.content_length(request)
+        if not fields.get("editor_id"):
+            return await run_in_threadpool(galleries.begin_unplaced)
+        return await run_in_threadpool(
+            lambda: galleries.begin(fields["editor_id"], user_of(request, fields), declared)
+        )
+
+    def keep() -> File:
+        if form.part is None or form.sink is None:
+            raise BadRequest("The form has no file.")
+        if not form.fields.get("editor_id"):
+            raise BadRequest("The field editor_id is missing.")
+        return galleries.keep(
+            form.fields["editor_id"],
+            user_of(request, form.fields),
+            form.sink.incoming,
+            names.file_name(form.fields.get("filename") or form.part.filename or UNTITLED),
+            form.part.content_type,
+        )
+
+    async with receiving(request, form):
+        read = read_form if _is_form(request) else read_bytes
+        await read(request, form, begin)
+        return await run_in_threadpool(keep)
+
+
+def _is_form(request: Request) -> bool:
+    kind = request.headers.get("content-type", "")
+    is_multipart = kind.strip().lower().startswith("multipart/form-data")
+    return is_multipart and multipart.boundary_of(kind) is not None
+
+
+async def add_to(
+    request: Request, find: Callable[[parse.Parameters], Folder], filename: str = ""
+) -> list[File]:
+    """Files from a page's form, or one as the bare body, into the folder that `find` gives.
+
+    find       called, in a thread, when the first file begins, with the fields before it
+    filename   of a body that tells none
+    """
+    library: Library = request.app.state.service.library
+    folder: Folder | None = None
+    made: list[File] = []
+
+    async def begin(fields: parse.Parameters) -> Incoming:
+        nonlocal folder
+        place = await run_in_threadpool(find, fields) if folder is None else folder
+        folder = place
+        return await run_in_threadpool(library.begin, place, parse.content_length(request))
+
+    async def keep(form: Form) -> None:
+        part, sink, place = form.part, form.sink, folder
+        if part is None or sink is None or place is None:
+            raise BadRequest("The form has no file.")
+        said = part.filename or form.fields.get("filename") or filename
+        name = names.file_name(said or UNTITLED)
+        made.append(
+            await run_in_threadpool(
+                lambda: library.keep(
+                    place, sink.incoming, name=name, declared_type=part.content_type
+                )
+            )
+        )
+
+    form = Form(parse.query(request), keep_each=keep)
+    async with receiving(request, form):
+        read = read_form if _is_form(request) else read_bytes
+        await read(request, form, begin)
+        if not made:
+            raise BadRequest("No file was chosen.")
+    return made

@@ -29,6 +29,16 @@ def http_date(moment: int) -> str:
     return formatdate(moment, usegmt=True)
 
 
+def ago(seconds: int) -> str:
+    """How long something is past, as the timelines of API v1 say it: `8 seconds ago`."""
+    count, unit = max(0, seconds), "second"
+    for size, larger in ((60, "minute"), (60, "hour"), (24, "day"), (30, "month"), (12, "year")):
+        if count < size:
+            break
+        count, unit = count // size, larger
+    return f"{count} {unit}{'' if count == 1 else 's'} ago"
+
+
 def ending(name: str) -> str:
     """The ending of a file's name as short links carry it, with its dot; empty without one."""
     stem, dot, last = name.rpartition(".")

@@ -174,7 +174,7 @@ def test_an_upload_is_refused_early_when_it_announces_too_much(service: Service)
     folder = alice.folder()
     form = 64 * 1024  # what the form around the file may add
     alice.library.begin_file(alice.caller, folder.id, form + 10).writer.abort()
-    with pytest.raises(QuotaExceeded, match=r"The account has no room left for this file\."):
+    with pytest.raises(QuotaExceeded, match=r"There is no room left for this file\."):
         alice.library.begin_file(alice.caller, folder.id, form + 11)
     assert service.blobs.incoming() == []
 
@@ -381,7 +381,7 @@ def test_the_order_of_more_than_1000_files_is_not_shown(alice: Person) -> None:
     alice.put(folder)
     assert alice.library.visit(alice.caller, folder.id)[1] == []
     with alice.service.catalog.write() as rows:
-        rows.delete_folder(folder.n)
+        rows.delete_folder(folder, NOW)
         rows.change_user(alice.n, {"used": 0})
 
 

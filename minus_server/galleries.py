@@ -1,0 +1,160 @@
+"""The rules for galleries: folders as API v1 and the pages see them.
+
+A gallery of a user's is changed by that user alone. One that was made without an account is
+changed by whoever holds its editor id; its reader id, which everyone sees, can only add to it.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from minus_server import names
+from minus_server.accounts import Clock
+from minus_server.catalog import Catalog, Entry, File, Folder, User
+from minus_server.errors import BadRequest, Forbidden, NotFound, TooMany
+from minus_server.library import Incoming, Library
+from minus_server.policy import Policy
+
+UNTITLED = "Untitled"
+_DAY = 24 * 3600
+_HOUR = 3600
+_EXPIRED_AT_ONCE = 100  # galleries
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A gallery, and what whoever named it may do with it."""
+
+    folder: Folder
+    may_add: bool
+    may_edit: bool
+
+
+class Galleries:
+    """Galleries, by reader id or editor id."""
+
+    def __init__(self, catalog: Catalog, library: Library, clock: Clock, policy: Policy) -> None:
+        self._catalog = catalog
+        self._library = library
+        self._clock = clock
+        self._policy = policy
+
+    def create(self, user: User | None, address: str, name: str = UNTITLED) -> Folder:
+        """Make a gallery: the user's, or without a user one with an editor id.
+
+        address   where the request came from: so many galleries an hour. Raises Forbidden where
+                  galleries need an account, TooMany.
+        """
+        if user is None:
+            if not self._policy.anonymous:
+                raise Forbidden("This service makes galleries for signed-in users only.")
+            hour = int(self._clock()) // _HOUR
+            key = f"galleries {network(address)}"
+            with self._catalog.write() as rows:
+                if not rows.count_up(key, hour, self._policy.galleries_an_hour):
+                    raise TooMany("Too many galleries from this address; try again in an hour.")
+        return self._library.make_folder(user, name, is_public=False)
+
+    def held(self, name: str, user: User | None) -> Held:
+        """The gallery that an id names, an `m` before it or not. Raises NotFound."""
+        gallery_id = names.gallery_id(name)
+        with self._catalog.read() as rows:
+            by_editor = rows.folder_by_editor(gallery_id)
+        if by_editor is not None:
+            return Held(by_editor, may_add=True, may_edit=True)
+        folder = self._library.linked_folder(gallery_id, user)
+        own = user is not None and folder.owner_n == user.n
+        return Held(folder, may_add=own or folder.owner_n is None, may_edit=own)
+
+    def editable(self, name: str, user: User | None) -> Folder:
+        """A gallery to change. Raises Forbidden where that takes its owner or its editor id."""
+        held = self.held(name, user)
+        if not held.may_edit:
+            raise _not_allowed(held.folder)
+        return held.folder
+
+    def visit(self, name: str, user: User | None) -> Held:
+        """Open a gallery; those who may not change it are counted."""
+        held = self.held(name, user)
+        if not held.may_edit:
+            self._library.count_visit(held.folder, user)
+        return held
+
+    def begin(self, name: str, user: User | None, declared: int) -> Incoming:
+        """Open an upload into a gallery."""
+        return self._library.begin(self._addable(name, user), declared)
+
+    def begin_unplaced(self) -> Incoming:
+        """Open an upload whose gallery is named behind the file."""
+        return self._library.begin_until(BadRequest("The editor_id must stand before the file."))
+
+    def keep(
+        self, name: str, user: User | None, incoming: Incoming, filename: str, declared_type: str
+    ) -> File:
+        """Keep an upload as an item of the gallery."""
+        folder = self._addable(name, user)
+        return self._library.keep(folder, incoming, name=filename, declared_type=declared_type)
+
+    def _addable(self, name: str, user: User | None) -> Folder:
+        held = self.held(name, user)
+        if not held.may_add:
+            raise _not_allowed(held.folder)
+        return held.folder
+
+    def save(self, folder: Folder, title: str | None, ids: Sequence[str]) -> None:
+        """Set the title and, where `ids` names items, the order; other items are deleted."""
+        changes: dict[str, Any] = {"name": title} if title else {}
+        items = self._library.files(folder, 0, names.MAX_ORDER)
+        if {item.id for item in items}.intersection(ids):
+            left_out = [item for item in items if item.id not in set(ids)]
+            changes["item_ordering"] = ids
+            if left_out:
+                self._library.remove_files(folder, left_out)
+        if changes:
+            self._library.alter_folder(folder, changes)
+
+    def item(self, file_id: str, name: str, user: User | None) -> tuple[Folder, File]:
+        """An item to change, of the gallery that `name` names (its own reader id unless said)."""
+        file = self._library.linked_file(file_id)
+        folder = self.editable(name or file.folder_id, user)
+        if folder.n != file.folder_n:
+            raise NotFound("There is no such file.")
+        return folder, file
+
+    def timeline(self, kind: str, user: User, page: int, size: int) -> tuple[int, list[Entry]]:
+        """A page of "mine", "public", "feed" or "history". -> how many in all, the page"""
+        with self._catalog.read() as rows:
+            return rows.timeline(kind, user.n, (page - 1) * size, size)
+
+    def expire(self) -> int:
+        """Remove galleries without an owner that nobody visits any more. -> how many"""
+        since = int(self._clock()) - self._policy.anonymous_days * _DAY
+        removed = 0
+        while True:
+            with self._catalog.read() as rows:
+                old = rows.unvisited(since, _EXPIRED_AT_ONCE)
+            for folder in old:
+                self._library.remove_folder(folder)
+            removed += len(old)
+            if len(old) < _EXPIRED_AT_ONCE:
+                return removed
+
+
+def _not_allowed(folder: Folder) -> Forbidden:
+    if folder.owner_n is None:
+        return Forbidden("This takes the editor id of the gallery.")
+    return Forbidden("Only the gallery's owner may do this: sign in first.")
+
+
+def network(address: str) -> str:
+    """What counts as one address: an IPv4 address, the /64 of an IPv6 one."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "elsewhere"
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)

@@ -1,0 +1,24 @@
+"""What the operator settles when the service starts."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Who may do what without an account, and how much of it.
+
+    embedded         the service of one person on their own machine
+    image_base       what the addresses in a v1 gallery begin with; None: the service's own
+    trusted_proxies  whose `X-Forwarded-For` is believed
+    """
+
+    registration: bool = False
+    anonymous: bool = True
+    embedded: bool = False
+    galleries_an_hour: int = 100  # by address; IPv6 by /64
+    anonymous_file: int = 1 << 30  # bytes
+    anonymous_total: int = 20 << 30  # bytes of all galleries without an owner
+    anonymous_days: int = 30  # without a visit, then such a gallery ends
+    image_base: str | None = None
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()

@@ -1,0 +1,156 @@
+"""What API v1 and the pages share: who asks (cookie or token), from where, and cross-site rules.
+
+A browser sends cookies along whoever's page made it ask. So what changes something is refused
+where the browser says that another site asks; programs say nothing of the kind and pass.
+"""
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from minus_server import parse
+from minus_server.accounts import Caller
+from minus_server.catalog import User
+from minus_server.errors import Forbidden, NotSignedIn
+from minus_server.policy import Policy
+from minus_server.service import Service
+from minus_server.sessions import SESSION_SECONDS
+from minus_server.wire import Wire
+
+SESSION_COOKIE = "sessionid"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A request as the handlers of API v1 and of the pages see it."""
+
+    request: Request
+    service: Service
+    wire: Wire
+    user: User | None
+    fields: parse.Parameters
+
+    @property
+    def path(self) -> dict[str, str]:
+        return dict(self.request.path_params)
+
+    @property
+    def address(self) -> str:
+        return address(self.request)
+
+    @property
+    def caller(self) -> Caller:
+        """Who is signed in, as the rules of API v2 know them. Raises NotSignedIn."""
+        return Caller.of_session(self.need_user())
+
+    def need_user(self) -> User:
+        """Who is signed in. Raises NotSignedIn."""
+        if self.user is None:
+            raise NotSignedIn("This is for signed-in users.", error="not_signed_in")
+        return self.user
+
+
+Handler = Callable[[Visit], Response]
+
+
+def user_of(request: Request, fields: parse.Parameters) -> User | None:
+    """Who asks: by the session's cookie, or by an access token as in API v2."""
+    service: Service = request.app.state.service
+    if token := parse.token(request, fields):
+        caller = service.accounts.caller(token)
+        for scope in ("read_all", "upload_new", "modify_all"):
+            caller.need(scope)
+        return caller.user
+    secret = request.cookies.get(SESSION_COOKIE)
+    return service.sessions.user(secret) if secret else None
+
+
+def refuse_other_sites(request: Request, *, always: bool = False) -> None:
+    """Raises Forbidden where a page of another site asks with our cookie (or at all: `always`)."""
+    if not always and SESSION_COOKIE not in request.cookies:
+        return
+    site = request.headers.get("sec-fetch-site", "none").lower()
+    origin = request.headers.get("origin")
+    wire: Wire = request.app.state.wire
+    own = {_origin(wire.base), f"{request.url.scheme}://{request.headers.get('host', '')}"}
+    if site not in ("same-origin", "none") or (origin is not None and origin not in own):
+        raise Forbidden("A page of another site asked for this.", error="cross_site")
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def address(request: Request) -> str:
+    """Where a request comes from; behind proxies that are trusted, what they say."""
+    policy: Policy = request.app.state.service.policy
+    hops = request.headers.getlist("x-forwarded-for") if policy.trusted_proxies else []
+    path = [hop.strip() for line in hops for hop in line.split(",")]
+    seen = request.client.host if request.client else ""
+    while path and _is_trusted(seen, policy):
+        seen = path.pop()
+    return seen
+
+
+def _is_trusted(host: str, policy: Policy) -> bool:
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return any(found in network for network in policy.trusted_proxies)
+
+
+def answers(
+    handler: Handler, *, changes: bool = False, signs_in: bool = False
+) -> Callable[[Request], Any]:
+    """Make a route function of a handler that runs in a thread.
+
+    changes    refused to pages of other sites that come with our cookie
+    signs_in   refused to pages of other sites in any case; hashes a password
+    """
+
+    async def answer(request: Request) -> Response:
+        if changes or signs_in:
+            refuse_other_sites(request, always=signs_in)
+        fields = await parse.parameters(request)
+
+        def work() -> Response:
+            state = request.app.state
+            visit = Visit(request, state.service, state.wire, user_of(request, fields), fields)
+            return handler(visit)
+
+        if signs_in:  # of their own threads, as in oauth.py
+            limiter: anyio.CapacityLimiter = request.app.state.sign_ins
+            return await anyio.to_thread.run_sync(work, limiter=limiter)
+        return await run_in_threadpool(work)
+
+    return answer
+
+
+def start_session(visit: Visit, response: Response, user: User) -> None:
+    """Sign a browser in."""
+    set_session(visit, response, visit.service.sessions.open(user))
+
+
+def set_session(visit: Visit, response: Response, secret: str) -> None:
+    """Hand a session's secret to the browser."""
+    secure = visit.wire.base.startswith("https:")
+    response.set_cookie(
+        SESSION_COOKIE, secret, SESSION_SECONDS, secure=secure, httponly=True, samesite="lax"
+    )
+
+
+def end_session(visit: Visit, response: Response) -> None:
+    """Sign a browser out, here and there."""
+    if secret := visit.request.cookies.get(SESSION_COOKIE):
+        visit.service.sessions.end(secret)
+    response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
