@@ -25,6 +25,11 @@
 | folders/ID/files                     | MinusFolder.files, find, glob, new, upload         |
 | files/ID                             | MinusConnection.file, MinusFile.change, delete     |
 | url_rawfile                          | MinusFile.file, data, save                         |
+| /api/CreateGallery                   | MinusConnection.new_gallery                        |
+| /api/login/register, SignIn, SignOut | MinusConnection.register, sign_in, sign_out        |
+| /api/MyGalleries.json, pane/ONE.json | MinusConnection.my_galleries, gallery_pane         |
+| /api/UploadItem, GetItems/mID        | MinusGallery.upload, new, items                    |
+| /api/SaveGallery, set_public/ID, ... | MinusGallery.save, publish, delete                 |
 """
 
 from __future__ import annotations
@@ -51,13 +56,14 @@ import subprocess
 import sys
 import time
 import unicodedata
+import webbrowser
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import partial, partialmethod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
-from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urljoin, urlsplit, urlunsplit
 
 import requests
 from requests import Response
@@ -70,6 +76,7 @@ __all__ = [
     "MinusConnection",
     "MinusFile",
     "MinusFolder",
+    "MinusGallery",
     "MinusIntegrityError",
     "MinusMessage",
     "MinusNotFound",
@@ -100,6 +107,8 @@ EXIT_ERROR, EXIT_USAGE, EXIT_NO_FOLDER, EXIT_NO_FILE, EXIT_TEMPORARY = 1, 2, 3, 
 EXIT_AUTH, EXIT_FATAL, EXIT_CONFLICT, EXIT_INTEGRITY, EXIT_PARTIAL = 6, 7, 8, 10, 11
 
 Progress = Callable[[int, "int | None"], None]
+Data = bytes | str | os.PathLike[str] | IO[bytes]
+Headers = Mapping[str, str]
 JSON = dict[str, Any]
 StrPath = str | os.PathLike[str]
 T = TypeVar("T")
@@ -151,13 +160,10 @@ class MinusConfigError(Exception):
 
 
 _KINDS: dict[int, type[MinusAPIError]] = {
-    401: MinusAuthError,
-    403: MinusAuthError,
+    **dict.fromkeys((401, 403), MinusAuthError),
     404: MinusNotFound,
-    408: MinusTemporaryError,
-    413: MinusQuotaError,
-    429: MinusTemporaryError,
-    507: MinusQuotaError,
+    **dict.fromkeys((408, 429), MinusTemporaryError),
+    **dict.fromkeys((413, 507), MinusQuotaError),
 }
 _AUTH_WORDS = ("invalid_grant", "invalid_client", "invalid_token")
 
@@ -228,14 +234,15 @@ _STATE = ("access_token", "refresh_token", "scope", "expires")
 class MinusConnection:
     """A connection to one service: signs in, sends requests, keeps the tokens fresh.
 
-    Raises MinusConfigError when neither `url`, $MINUS_URL nor the config file names a service.
+    Without a key it is good for galleries without an account. Raises MinusConfigError when
+    neither `url`, $MINUS_URL nor the config file names a service.
     State: `access_token`, `refresh_token`, `scope`, `expires` (seconds since 1970, or None).
     """
 
     def __init__(
         self,
-        api_key: str,
-        api_secret: str,
+        api_key: str = "",
+        api_secret: str = "",
         debug: bool = False,
         force_https: bool = True,
         url: str | None = None,
@@ -252,9 +259,10 @@ class MinusConnection:
         self.refresh_token: str | None = None
         self.scope: str | None = None
         self.expires: float | None = None
-        self._secret = api_secret
-        self._tokens: _TokenFile | None = None
         self.restart: Callable[[], None] | None = None  # where the service is ours to start
+        self._secret = api_secret
+        self._cookie: str | None = None  # of a session of API v1
+        self._tokens: StateFile | None = None
         self._sign_in: Callable[[], None] | None = None  # when refreshing does not help
         self._session = _Session()
         self._session.stream = True
@@ -277,40 +285,57 @@ class MinusConnection:
         self._grant("client_credentials", scope)
 
     def refresh(self, scope: str | None = None) -> None:
-        """Trade the refresh token for new tokens."""
         token = self.refresh_token or ""
         self._grant("refresh_token", scope or self.scope or DEFAULT_SCOPE, refresh_token=token)
 
     def activeuser(self) -> MinusUser:
-        """The signed-in user, private fields included."""
         return MinusUser(self, "activeuser")
 
     def user(self, slug: str) -> MinusUser:
-        """A user by username. Raises MinusNotFound."""
         return MinusUser(self, f"users/{_quoted(slug.lower())}")
 
     def folder(self, folder_id: str) -> MinusFolder:
-        """A folder by id. Raises MinusNotFound."""
         return MinusFolder(self, f"folders/{_quoted(folder_id)}")
 
     def file(self, file_id: str) -> MinusFile:
-        """A file by id. Raises MinusNotFound."""
         return MinusFile(self, f"files/{_quoted(file_id)}")
 
     def find(self, name: str) -> MinusFolder | None:
-        """The signed-in user's first folder of this name."""
         return self.activeuser().find(name)
+
+    def new_gallery(self, name: str | None = None) -> MinusGallery:
+        """Make a gallery: one's own where signed in, else one that its `editor_id` opens."""
+        gallery = MinusGallery(self, "", self.request("../CreateGallery", {}))
+        return gallery.save(name) if name else gallery
+
+    def register(self, username: str, password: str, email: str = "") -> None:
+        """Make an account. Raises MinusAPIError with the reason where the service refuses."""
+        passwords = {"password1": password, "password2": password}
+        self._agreed("../login/register", username=username, email=email, **passwords)
+
+    def sign_in(self, username: str, password: str) -> None:
+        """Sign in to API v1, by a cookie that this connection sends to nothing else."""
+        self._cookie = self._agreed("../SignIn", username=username, password1=password)
+
+    def sign_out(self) -> None:
+        self.request("../SignOut")
+        self._cookie = None
+
+    def my_galleries(self) -> PagedList[MinusGallery]:
+        """One's own galleries. The service tells pages only: `len` fetches them all."""
+        return self.gallery_pane("")
+
+    def gallery_pane(self, pane: str) -> PagedList[MinusGallery]:
+        """The galleries of a pane, "history", "mine" or "feed", listed as in `my_galleries`."""
+        path = f"../pane/{_quoted(pane)}.json/1" if pane else "../MyGalleries.json/1"
+        return PagedList(self, path, partial(MinusGallery, self, ""))
 
     def list(self, url: str) -> PagedList[JSON]:
         """Any list of the API, its rows as they come."""
         return PagedList(self, url, dict)
 
     def request(
-        self,
-        url: str,
-        data: Mapping[str, Any] | bytes | str | None = None,
-        method: str | None = None,
-        content_type: str | None = None,
+        self, url: str, data: Any = None, method: str | None = None, content_type: str | None = None
     ) -> JSON:
         """Send one request with the token. -> the JSON object of the answer, {} for none
 
@@ -330,8 +355,16 @@ class MinusConnection:
         return self._send("GET", url, None, {"Accept-Encoding": "identity"})
 
     def close(self) -> None:
-        """Close the pooled connections."""
         self._session.close()
+
+    def _agreed(self, url: str, **form: str) -> str | None:
+        """Send a form of API v1, which answers with success or reasons. -> the session's cookie"""
+        response = self._send("POST", url, form, {}, sign=False)
+        answer = self._json(response)
+        if answer.pop("success", None) is not True:
+            why = " ".join(map(str, answer.values())) or "the service refused"
+            raise MinusAPIError(why, response.status_code, "POST", response.url)
+        return response.cookies.get("sessionid")
 
     def _absolute(self, url: str) -> str:
         """Resolve a link of the service or of ours against the API's address."""
@@ -340,32 +373,42 @@ class MinusConnection:
             return f"https:{link[5:]}"
         return link
 
+    def _signature(self, link: str) -> dict[str, str]:
+        """Who asks, as a header: for the service's own origin alone, the cookie for v1 alone."""
+        if _origin(link) != _origin(self.url):
+            return {}
+        if self._cookie and re.match(re.escape(self.url) + "api/(?!v2/)", link):
+            return {"Cookie": f"sessionid={self._cookie}"}
+        return {"Authorization": f"Bearer {self.access_token}"} if self.access_token else {}
+
     def _send(
-        self, method: str, url: str, body: Any, headers: Mapping[str, str], sign: bool = True
+        self, method: str, url: str, body: Any, headers: Headers, sign: bool = True
     ) -> Response:
         """Send a request and see that it succeeded. -> the response, its body unread
 
-        The token goes to the service's own origin alone. An expired one is renewed, once, and
-        the request repeated where its body can be sent again.
+        An expired token is renewed, once, and the request repeated where its body can be sent
+        again; so it is where the service is ours and has ended.
         """
-        link = self._absolute(url)
-        sign = sign and _origin(link) == _origin(self.url)
-        if sign and self.expires is not None and time.time() > self.expires - REFRESH_SECONDS:
+
+        def attempt() -> Response:
+            link = self._absolute(url)
+            return self._follow(method, link, headers, self._signature(link) if sign else {}, body)
+
+        expired = self.expires is not None and time.time() > self.expires - REFRESH_SECONDS
+        if sign and expired and "Authorization" in self._signature(self._absolute(url)):
             self._renew()
-        token = self.access_token if sign else None
         try:
-            response = self._follow(method, link, token, data=body, headers=headers)
+            response = attempt()
         except MinusTemporaryError as error:
             if self.restart is None or error.error != "unreachable" or not _repeatable(body):
                 raise
             self.restart()
-            link, token = self._absolute(url), self.access_token
-            response = self._follow(method, link, token, data=body, headers=headers)
-        renewable = token and (self.refresh_token or self._sign_in)
-        if response.status_code == 401 and renewable and _repeatable(body):
+            response = attempt()
+        renewable = "Authorization" in response.request.headers and _repeatable(body)
+        if response.status_code == 401 and renewable and (self.refresh_token or self._sign_in):
             response.close()
             self._renew()
-            response = self._follow(method, link, self.access_token, data=body, headers=headers)
+            response = attempt()
         if 200 <= response.status_code < 300:
             return response
         retried = getattr(response.raw, "retries", None)
@@ -373,10 +416,12 @@ class MinusConnection:
             return response  # an earlier try did it, and its answer was lost
         raise self._failure(response)
 
-    def _follow(self, method: str, link: str, token: str | None, **options: Any) -> Response:
+    def _follow(
+        self, method: str, link: str, headers: Headers, signature: Headers, body: Any
+    ) -> Response:
         """Send, and follow redirects of a GET by hand: no token leaves its origin, nor https."""
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._exchange(method, link, token, **options)
+            response = self._exchange(method, link, {**headers, **signature}, body)
             target = response.headers.get("Location")
             if method != "GET" or not target or not response.is_redirect:
                 return response
@@ -384,20 +429,15 @@ class MinusConnection:
             onward = _joined(link, target, method, link)
             if urlsplit(onward).scheme not in ("https", urlsplit(link).scheme):
                 raise MinusAPIError("refused a redirect away from https", None, method, link)
-            token = token if _origin(onward) == _origin(link) else None
+            signature = signature if _origin(onward) == _origin(link) else {}
             link = onward
         raise MinusAPIError("too many redirects", None, method, link)
 
-    def _exchange(
-        self, method: str, link: str, token: str | None, data: Any, headers: Mapping[str, str]
-    ) -> Response:
+    def _exchange(self, method: str, link: str, headers: Headers, data: Any) -> Response:
         """One request of `requests`, whose exceptions end here."""
-        signed = {**headers, "Authorization": f"Bearer {token}"} if token else headers
-        limits = (CONNECT_SECONDS, READ_SECONDS)
+        options: JSON = {"timeout": (CONNECT_SECONDS, READ_SECONDS), "allow_redirects": False}
         try:
-            response = self._session.request(
-                method, link, data=data, headers=signed, timeout=limits, allow_redirects=False
-            )
+            response = self._session.request(method, link, data=data, headers=headers, **options)
         except requests.Timeout:
             raise MinusTemporaryError("the service does not answer", None, method, link) from None
         except requests.exceptions.SSLError as error:
@@ -459,14 +499,14 @@ class MinusConnection:
         self.refresh_token = answer.get("refresh_token") or self.refresh_token
         self.expires = time.time() + lifetime if isinstance(lifetime, int | float) else None
         if self._tokens:
-            self._tokens.save({name: getattr(self, name) for name in _STATE})
+            with contextlib.suppress(OSError):  # then the next command signs in anew
+                self._tokens.update({name: getattr(self, name) for name in _STATE})
 
-    def keep_tokens(self, tokens: _TokenFile, sign_in: Callable[[], None], good: bool) -> None:
-        """Use an account's kept tokens, if they are good, else sign in; keep what comes later."""
+    def keep_tokens(self, tokens: StateFile, sign_in: Callable[[], None], fit: bool) -> None:
+        """Use an account's kept tokens, if they fit it, else sign in; keep what comes later."""
         self._tokens, self._sign_in = tokens, sign_in
-        if good:
-            self._adopt(tokens.load())
-        else:
+        self._adopt(tokens.load())
+        if not fit or not self.refresh_token:
             sign_in()
 
     def _adopt(self, kept: Mapping[str, Any]) -> None:
@@ -477,25 +517,21 @@ class MinusConnection:
 
     def _renew(self) -> None:
         """Get a token that is good: another process's, by refreshing, or by signing in anew."""
-        try:
-            if self._refreshed():
-                return
-        except MinusAuthError:
-            if self._sign_in is None:
-                raise
-        if self._sign_in is not None:
-            self._sign_in()
-
-    def _refreshed(self) -> bool:
         with self._tokens.locked() if self._tokens else contextlib.nullcontext():
             kept = self._tokens.load() if self._tokens else {}
             if kept.get("access_token") not in (None, self.access_token):
                 self._adopt(kept)
                 if (self.expires or 0) > time.time() + REFRESH_SECONDS:
-                    return True
+                    return
             if self.refresh_token:
-                self.refresh()
-            return bool(self.refresh_token)
+                try:
+                    self.refresh()
+                    return
+                except MinusAuthError:
+                    if self._sign_in is None:
+                        raise
+        if self._sign_in is not None:
+            self._sign_in()
 
 
 def _repeatable(body: object) -> bool:
@@ -505,13 +541,9 @@ def _repeatable(body: object) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost words of an exception of requests, without addresses and object names."""
-    for inner in (*error.args[:1], getattr(error, "reason", None)):
-        if isinstance(inner, BaseException):
-            return _reason(inner)
-    text = str(error.args[-1] if error.args else error)
-    text = re.sub(r"^.*(object at 0x[0-9a-f]+>?[,:]|Connection\(.*?\):) ?", "", text)
-    return text or type(error).__name__
+    """The innermost words of an exception of requests, which quotes others with addresses."""
+    words = re.split(r"object at 0x\w+>?[,:] |Connection\(.*?\): |[A-Za-z]*Error\(|, '", str(error))
+    return words[-1].strip("()[]'\" ") or type(error).__name__
 
 
 _SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization", "set-cookie")
@@ -583,7 +615,10 @@ class PagedList(Sequence[T]):
         if link in self._seen:
             raise MinusAPIError("the list leads in a circle", None, "GET", link)
         answer = self._api.request(link)
-        rows, onward = answer.get("results"), answer.get("next")
+        rows, onward = answer.get("results", answer.get("galleries")), answer.get("next")
+        page = re.fullmatch(r"(.+\.json/)(\d+)", link)
+        if page and int(page[2]) < _int(answer.get("total_pages")):  # v1 tells no more
+            onward = f"{page[1]}{int(page[2]) + 1}"
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise MinusAPIError("the list has no results", None, "GET", link)
         total = total if isinstance(total := answer.get("total"), int) else self._total
@@ -615,8 +650,9 @@ def _text(value: object) -> str:
 
 
 def _int(value: object) -> int:
+    """A number; of "1010 bytes" it is the first word."""
     with contextlib.suppress(TypeError, ValueError, OverflowError):
-        return int(cast(Any, value))
+        return int(value.partition(" ")[0] if isinstance(value, str) else cast(Any, value))
     return 0
 
 
@@ -630,12 +666,16 @@ def _date(value: object) -> datetime | None:
         return None
 
 
+def _strings(value: object) -> list[str]:
+    return list(map(str, value)) if isinstance(value, list) else []
+
+
 _CONVERT: dict[str, Callable[[object], Any]] = {
     "text": _text,
     "number": _int,
     "flag": lambda value: str(value).strip().lower() in ("true", "1", "yes"),
     "date": _date,
-    "strings": lambda value: list(map(str, value)) if isinstance(value, list) else [],
+    "strings": _strings,
     "same": lambda value: value,
 }
 
@@ -659,9 +699,6 @@ def _quoted(text: str) -> str:
 
 def _slug(user: MinusUser | str) -> str:
     return _quoted((user if isinstance(user, str) else user.slug).lower())
-
-
-_P = TypeVar("_P", bound="_Proxy")
 
 
 class _Proxy:
@@ -692,8 +729,10 @@ class _Proxy:
                 if not hasattr(type(self), name):
                     setattr(self, name, convert(row.get(name)))
 
-    def _list(self, kind: type[_P], path: str) -> PagedList[_P]:
-        return PagedList(self._api, path, partial(kind, self._api, ""))
+    def _list(self, kind: str, path: str) -> PagedList[Any]:
+        """A list of objects of a class below a path, in which `{._path}` is this object's own."""
+        make = partial(globals()[kind], self._api, "")
+        return PagedList(self._api, path.format(self), make)
 
     def _put(self, path: str, **changes: Any) -> None:
         """Change it on the service, then here; what is None stays."""
@@ -723,16 +762,17 @@ class _Identified(_Proxy):
 
     @property
     def link(self) -> str:
-        """The short link, for people."""
         return f"{self._api.url}{self._letter}{_quoted(self.id)}"
 
     def delete(self) -> None:
-        """Delete it on the service, with everything in it."""
         self._api.request(self._path, method="DELETE")
 
 
 class MinusUser(_Proxy):
-    """A user. `email`, `storage_used` and `storage_quota` (bytes) are there for oneself only."""
+    """A user. `email`, `storage_used` and `storage_quota` (bytes) are there for oneself only.
+
+    `find` gives the first folder of a name, else None; `glob` all that match a pattern.
+    """
 
     _wire = _fields(
         text="username display_name slug fb_profile_link fb_username twitter_screen_name email"
@@ -749,38 +789,31 @@ class MinusUser(_Proxy):
     def _path(self) -> str:
         return f"users/{_quoted(self.slug or _last(self.url))}"
 
-    def folders(self) -> PagedList[MinusFolder]:
-        """The user's folders: all of one's own, the public ones of others."""
-        return self._list(MinusFolder, f"{self._path}/folders")
+    # of oneself all, of others the public ones
+    folders = partialmethod(_Proxy._list, "MinusFolder", "{._path}/folders")
+    followers = partialmethod(_Proxy._list, "MinusUser", "{._path}/followers")
+    following = partialmethod(_Proxy._list, "MinusUser", "{._path}/following")
+    # of those whom one follows, one's own, those that one starred, those that one visited
+    feed = partialmethod(_Proxy._list, "MinusFolder", "activeuser/feed")
+    mine = partialmethod(_Proxy._list, "MinusFolder", "activeuser/mine")
+    favorites = partialmethod(_Proxy._list, "MinusFolder", "activeuser/favorited")
+    history = partialmethod(_Proxy._list, "MinusFolder", "activeuser/history")
 
     def new_folder(self, name: str, public: bool = False) -> MinusFolder:
-        """Make a folder; there may be another one of this name."""
         form = {"name": name, "is_public": _form_value(public)}
         return MinusFolder(self._api, "", self._api.request(f"{self._path}/folders", form))
 
     def find(self, name: str) -> MinusFolder | None:
-        """The first folder of this name, None when there is none."""
         return next((folder for folder in self.folders() if folder.name == name), None)
 
     def glob(self, pattern: str) -> list[MinusFolder]:
-        """The folders whose names match a pattern of the shell."""
         return [f for f in self.folders() if fnmatchcase(f.name, pattern)]
 
-    def followers(self) -> PagedList[MinusUser]:
-        """Who follows the user."""
-        return self._list(MinusUser, f"{self._path}/followers")
-
-    def following(self) -> PagedList[MinusUser]:
-        """Whom the user follows."""
-        return self._list(MinusUser, f"{self._path}/following")
-
     def follow(self, user: MinusUser | str) -> MinusUser:
-        """Follow another user. -> that user"""
         row = self._api.request(f"{self._path}/following", {"slug": _slug(user)})
         return MinusUser(self._api, "", row)
 
     def unfollow(self, user: MinusUser | str) -> None:
-        """Follow another user no more."""
         self._api.request(f"{self._path}/following/{_slug(user)}", method="DELETE")
 
     def change(self, **fields: str) -> MinusUser:
@@ -790,29 +823,17 @@ class MinusUser(_Proxy):
 
     def messages(self, user: MinusUser | str | None = None) -> PagedList[MinusMessage]:
         """One's messages, the latest first, or the thread with one user."""
-        path = "activeuser/messages" + (f"/{_slug(user)}" if user else "")
-        return self._list(MinusMessage, path)
+        return self._list(
+            "MinusMessage", "activeuser/messages" + (f"/{_slug(user)}" if user else "")
+        )
 
     def send_message(self, user: MinusUser | str, body: str) -> MinusMessage:
-        """Write to another user."""
         path = f"activeuser/messages/{_slug(user)}"
         return MinusMessage(self._api, path, self._api.request(path, {"body": body}))
 
-    def feed(self) -> PagedList[MinusFolder]:
-        """The public folders of those whom one follows."""
-        return self._list(MinusFolder, "activeuser/feed")
 
-    def mine(self) -> PagedList[MinusFolder]:
-        """One's own folders, with the fields of the feeds."""
-        return self._list(MinusFolder, "activeuser/mine")
-
-    def favorites(self) -> PagedList[MinusFolder]:
-        """The folders that one starred."""
-        return self._list(MinusFolder, "activeuser/favorited")
-
-    def history(self) -> PagedList[MinusFolder]:
-        """The folders that one visited."""
-        return self._list(MinusFolder, "activeuser/history")
+def _ids(files: Iterable[MinusFile | str]) -> list[str]:
+    return [file if isinstance(file, str) else file.id for file in files]
 
 
 class MinusMessage(_Proxy):
@@ -822,7 +843,10 @@ class MinusMessage(_Proxy):
 
 
 class MinusFolder(_Identified):
-    """A folder. Names are not unique, ids are. Feeds know some fields more and others not."""
+    """A folder. Names are not unique, ids are. Feeds know some fields more and others not.
+
+    `find` gives the first file of a name, else None; `glob` all that match a pattern.
+    """
 
     _kind = "folders"
     _letter = "m"
@@ -834,6 +858,7 @@ class MinusFolder(_Identified):
         strings="item_ordering",
         same="files",
     )
+    files = partialmethod(_Proxy._list, "MinusFile", "{._path}/files")  # in the folder's order
 
     @property
     def updated(self) -> datetime | None:
@@ -841,22 +866,19 @@ class MinusFolder(_Identified):
         found: datetime | None = self.date_last_updated or self.last_updated or self.created
         return found
 
-    def files(self) -> PagedList[MinusFile]:
-        """The files, in the folder's order."""
-        return self._list(MinusFile, f"{self._path}/files")
+    def _place(self, filename: str) -> str:  # where a new one goes
+        return f"{self._path}/files"
 
     def find(self, name: str) -> MinusFile | None:
-        """The first file of this name, None when there is none."""
         return next((file for file in self.files() if file.name == name), None)
 
     def glob(self, pattern: str) -> list[MinusFile]:
-        """The files whose names match a pattern of the shell."""
         return [file for file in self.files() if fnmatchcase(file.name, pattern)]
 
     def new(
         self,
         filename: str,
-        data: bytes | StrPath | IO[bytes],
+        data: Data,
         caption: str | None = None,
         mimetype: str | None = None,
         progress: Progress | None = None,
@@ -869,17 +891,18 @@ class MinusFolder(_Identified):
         Raises ValueError for a name that is no Unicode text, MinusIntegrityError where the
         service says that it got something else.
         """
-        if isinstance(data, os.PathLike):
-            with Path(data).open("rb") as source:
-                return self.new(filename, source, caption, mimetype, progress)
-        if isinstance(data, str | bytes):
-            data = io.BytesIO(data.encode() if isinstance(data, str) else data)
-        form = _Form(filename, data, caption or "", mimetype or "", progress)
-        row = self._api.upload(f"{self._path}/files", form.content_type, form)
-        made = MinusFile(self._api, "", row)
+        with contextlib.ExitStack() as stack:
+            if isinstance(data, os.PathLike):
+                data = stack.enter_context(Path(data).open("rb"))
+            elif isinstance(data, str | bytes):
+                data = io.BytesIO(data.encode() if isinstance(data, str) else data)
+            form = _Form(filename, data, caption or "", mimetype or "", progress)
+            row = self._api.upload(self._place(filename), form.content_type, form)
+        raw = f"{self._api.url}i{row.get('id')}{quote(Path(filename).suffix)}"  # v1 tells none
+        made = MinusFile(self._api, "", {"name": filename, "url_rawfile": raw, **row})
         if not made.id or made.filesize != form.sent:
             why = f"the service has {made.filesize} bytes of {form.sent} that were sent"
-            raise MinusIntegrityError(why, None, "POST", self._path)
+            raise MinusIntegrityError(why, None, "POST", self._place(filename))
         return made
 
     def upload(self, path: StrPath, filename: str | None = None, **more: Any) -> MinusFile:
@@ -890,27 +913,22 @@ class MinusFolder(_Identified):
         return self.new(filename or Path(path).name, Path(path), **more)
 
     def rename(self, name: str) -> MinusFolder:
-        """Rename on the service, then here. -> self"""
         self._put(self._path, name=name)
         return self
 
     def publish(self, public: bool = True) -> MinusFolder:
-        """Let others see it, or not. -> self"""
         self._put(self._path, is_public=public)
         return self
 
     def reorder(self, files: Iterable[MinusFile | str]) -> MinusFolder:
         """Set the order of the files, given as objects or ids; the others follow. -> self"""
-        ids = [file if isinstance(file, str) else file.id for file in files]
-        self._put(self._path, item_ordering=ids)
+        self._put(self._path, item_ordering=_ids(files))
         return self
 
     def star(self) -> None:
-        """Put the folder among one's favourites."""
         self._api.request("activeuser/favorited", {"id": self.id})
 
     def unstar(self) -> None:
-        """Take it from one's favourites."""
         self._api.request(f"activeuser/favorited/{_quoted(self.id)}", method="DELETE")
 
 
@@ -932,7 +950,6 @@ class MinusFile(_Identified):
         return MinusStream(self._api.open(self.url_rawfile), self.filesize)
 
     def data(self) -> bytes:
-        """All the bytes."""
         with self.file() as stream:
             return stream.read()
 
@@ -960,14 +977,76 @@ class MinusFile(_Identified):
     def change(
         self, caption: str | None = None, title: str | None = None, name: str | None = None
     ) -> MinusFile:
-        """Change its texts; what is not given stays. -> self"""
         wire_name = None if name is None else _wire_name(name)
         self._put(self._path, caption=caption, title=title, name=wire_name)
         return self
 
     def rename(self, name: str) -> MinusFile:
-        """Rename on the service, then here. -> self"""
         return self.change(name=name)
+
+
+class MinusGallery(MinusFolder):
+    """A folder by API v1, which whoever has its `editor_id` may change without an account.
+
+    gallery_id   the reader's id, of one's own gallery too; else the editor's
+
+    What only MinusFolder can do needs the owner to be signed in; v1 knows no captions.
+    """
+
+    _wire = MinusFolder._wire | _fields(
+        text="reader_id editor_id last_visit thumbnail_id", number="item_count clicks"
+    )
+
+    def __init__(self, api: MinusConnection, gallery_id: str, params: JSON | None = None) -> None:
+        row = {"reader_id": gallery_id, **(params or {})}
+        if row.get("editor_id") in (None, "Unavailable", "Deleted"):  # the wire's words for none
+            row["editor_id"] = gallery_id
+        super().__init__(api, "", {"id": row["reader_id"] or row["editor_id"], **row})
+
+    @property
+    def edit_link(self) -> str:
+        return f"{self._api.url}m{_quoted(self._key)}"
+
+    @property
+    def _key(self) -> str:
+        return str(self.editor_id or self.id)
+
+    def _place(self, filename: str) -> str:
+        query = {"editor_id": self._key, "key": "OK", "filename": _wire_name(filename)}
+        return f"../UploadItem?{urlencode(query)}"
+
+    def items(self) -> list[MinusFile]:
+        """The items in order; `id`, `name` and `url_rawfile` are known of them."""
+        row = self._api.request(f"../GetItems/m{_quoted(self.id)}")
+        self.name = _text(row.get("GALLERY_TITLE"))
+        urls, names = (_strings(row.get(f"ITEMS_{word}")) for word in ("GALLERY", "NAME"))
+        rows = [
+            {"id": _last(url)[1:].partition(".")[0], "name": name, "url_rawfile": url}
+            for url, name in zip(urls, [*names, *[""] * len(urls)], strict=False)
+        ]
+        return [MinusFile(self._api, "", row) for row in rows]
+
+    def save(
+        self, name: str | None = None, items: Iterable[MinusFile | str] | None = None
+    ) -> MinusGallery:
+        """Set the title, and the items in order: the service deletes what is left out. -> self"""
+        form = {"id": self._key, "name": self.name if name is None else name, "key": "OK"}
+        if items is not None:
+            form["items"] = _form_value(_ids(items))
+        self._edit("SaveGallery", **form)
+        self.name = form["name"]
+        return self
+
+    def publish(self, public: bool = True) -> MinusGallery:
+        self._edit(f"set_{'public' if public else 'private'}/{_quoted(self._key)}")
+        self.is_public = public
+        return self
+
+    def delete(self) -> None:
+        self._edit("DeleteGallery", id=self._key)
+
+    def _edit(self, path: str, **form: str) -> None:
+        self._api._send("POST", f"../{path}", form, {}).close()
 
 
 class MinusStream(io.RawIOBase):
@@ -1061,21 +1140,19 @@ class _Form:
             self._source.seek(self.start)
         yield self._head
         self.sent = 0
-        while self._size is None or self.sent < self._size:
-            block = self._read(PUT_BLOCK if self._size is None else self._size - self.sent)
-            if not block:
-                break
+        while block := self._read():
             yield block
             self.sent += len(block)
             if self._progress:
                 self._progress(self.sent, self._size)
         yield self._tail
 
-    def _read(self, left: int) -> bytes:
+    def _read(self) -> bytes:
         """Read a block; a failure of ours is kept, for requests takes it for the network's."""
+        left = PUT_BLOCK if self._size is None else self._size - self.sent
         try:
-            block = self._source.read(min(PUT_BLOCK, left))
-            if self._size is not None and not block:
+            block = self._source.read(min(PUT_BLOCK, left)) if left else b""
+            if left and self._size is not None and not block:
                 raise OSError("the file became shorter while it was sent")
         except OSError as error:
             self.failure = error
@@ -1166,20 +1243,15 @@ def whole_file(target: Path, *, replace: bool = True, mode: int = 0o666) -> Iter
             yield out
         if replace:
             part.replace(target)
-        else:
-            _claim(part, target)
+            return
+        try:
+            os.link(part, target)
+        except OSError:  # it exists, or the file system has no links
+            if os.path.lexists(target):
+                raise FileExistsError(f"{target} exists") from None
+            part.rename(target)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _claim(part: Path, target: Path) -> None:
-    """Rename, but never over another file."""
-    try:
-        os.link(part, target)
-    except OSError:  # it exists, or the file system has no links
-        if os.path.lexists(target):
-            raise FileExistsError(f"{target} exists") from None
-        part.rename(target)
 
 
 def private_file(path: Path, data: bytes) -> None:
@@ -1203,6 +1275,36 @@ def state_folder() -> Path:
 def data_folder() -> Path:
     """Where the embedded service keeps its files: $MINUS_DATA or below $XDG_DATA_HOME."""
     return Path(os.environ.get("MINUS_DATA") or _xdg("XDG_DATA_HOME", ".local/share") / "minus")
+
+
+class StateFile:
+    """A JSON object in the state folder, for its owner's eyes only."""
+
+    def __init__(self, name: str) -> None:
+        self._path = state_folder() / name
+
+    def load(self) -> JSON:
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(self._path.read_bytes())
+            return found if isinstance(found, dict) else {}
+        return {}
+
+    def update(self, fields: Mapping[str, Any]) -> None:
+        """Set some fields; None removes one."""
+        known = {**self.load(), **fields}
+        kept = {name: value for name, value in known.items() if value is not None}
+        private_file(self._path, json.dumps(kept).encode())
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Change it one at a time: what one process writes, the next one finds here."""
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(ImportError, OSError):  # no such locks, or no such folder
+                import fcntl
+
+                lock = stack.enter_context(self._path.with_suffix(".lock").open("a"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
 
 # --- which service, which account ---
@@ -1243,50 +1345,8 @@ def read_config(path: StrPath | None = None) -> dict[str, str]:
     return found
 
 
-class _TokenFile:
-    """The tokens of one account at one service, kept between commands; never a password.
-
-    A slow salted hash of the password stands with them, so that another password, right or
-    wrong, is asked of the service and not answered from here.
-    """
-
-    def __init__(self, url: str, api_key: str, username: str) -> None:
-        key = hashlib.sha256("\n".join((url, api_key, username.lower())).encode()).hexdigest()
-        self._path = state_folder() / "tokens" / f"{key[:32]}.json"
-
-    def load(self) -> JSON:
-        with contextlib.suppress(OSError, ValueError):
-            found = json.loads(self._path.read_bytes())
-            return found if isinstance(found, dict) else {}
-        return {}
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Refresh one at a time: what one process gets, the next one finds here."""
-        with contextlib.ExitStack() as stack:
-            with contextlib.suppress(ImportError, OSError):  # no such locks, or no such folder
-                import fcntl
-
-                lock = stack.enter_context(self._path.with_suffix(".lock").open("a"))
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    def save(self, state: JSON) -> None:
-        """Keep tokens; where nothing can be kept, the next command signs in anew."""
-        with contextlib.suppress(OSError):
-            private_file(self._path, json.dumps({**self.load(), **state}).encode())
-
-    def fits(self, password: str | None) -> bool:
-        """Tell whether the kept tokens were given for this password; any, when none is given."""
-        kept = self.load()
-        if not kept.get("refresh_token"):
-            return False
-        return password is None or kept.get("check") == _slow_hash(password, str(kept.get("salt")))
-
-    def remember(self, password: str) -> None:
-        """Note which password the tokens were given for."""
-        salt = secrets.token_hex(16)
-        self.save({"salt": salt, "check": _slow_hash(password, salt)})
+def _account_key(url: str, api_key: str, username: str) -> str:
+    return hashlib.sha256("\n".join((url, api_key, username.lower())).encode()).hexdigest()[:32]
 
 
 def _slow_hash(password: str, salt: str) -> str:
@@ -1301,6 +1361,7 @@ def connect(
     data: StrPath | None = None,
     debug: bool = False,
     ask: Callable[[str], str] | None = None,
+    sign_in: bool | None = True,
     **account: str | None,
 ) -> MinusConnection:
     """Sign in where the arguments, the environment and the config file say, in this order.
@@ -1309,6 +1370,8 @@ def connect(
     data      the folder of the embedded service, which is started when needed; it is used where
               no service is named anywhere
     ask       called with a prompt for a username or a password that is given nowhere
+    sign_in   at a named service: False for without an account, None for without where none is
+              named in full
 
     Tokens are kept in the state folder, so that the next call signs in without a request.
     Raises MinusConfigError, MinusAuthError, MinusTemporaryError.
@@ -1326,24 +1389,30 @@ def connect(
         # keys and names for a service that nobody named are not this one's
         username = account.get("username") or os.environ.get("MINUS_USERNAME")
         return _connect_embedded(Path(data or data_folder()), username, debug)
-    place = _service_url(found["url"])
-    if not found["api_key"] or not found["api_secret"]:
+    place, key, secret = _service_url(found["url"]), found["api_key"], found["api_secret"]
+    if sign_in is False or (sign_in is None and not (key and secret and found["username"])):
+        return MinusConnection(debug=debug, url=place)
+    if not key or not secret:
         raise MinusConfigError(f"{place} needs both an api_key and an api_secret")
     name = found["username"] or (ask("Username: ") if ask else "")
     if not name:
         raise MinusConfigError("no username: --username, MINUS_USERNAME or the config file")
-    api = MinusConnection(found["api_key"], found["api_secret"], debug, url=place)
+    api = MinusConnection(key, secret, debug, url=place)
     password = found["password"] or None
-    tokens = _TokenFile(api.url, f"{api.api_key}:{found['api_secret']}", name)
+    account_key = _account_key(api.url, f"{key}:{secret}", name)
+    tokens = StateFile(f"tokens/{account_key}.json")
 
-    def sign_in() -> None:
+    def authenticate() -> None:
         given = password if password is not None or ask is None else ask("Password: ")
         if given is None:
             raise MinusConfigError("no password: set MINUS_PASSWORD or use a terminal")
         api.authenticate(name, given)
-        tokens.remember(given)
+        with contextlib.suppress(OSError):
+            tokens.update({"check": _slow_hash(given, account_key)})
 
-    api.keep_tokens(tokens, sign_in, tokens.fits(password))
+    # another password than the tokens were given for, right or wrong, is asked of the service
+    fits = password is None or tokens.load().get("check") == _slow_hash(password, account_key)
+    api.keep_tokens(tokens, authenticate, fits)
     return api
 
 
@@ -1368,7 +1437,7 @@ def _connect_embedded(data: Path, username: str | None, debug: bool) -> MinusCon
         why = f"the service on this machine has one account, {known['username']}, not {username}"
         raise MinusAuthError(why, 401)
     api = MinusConnection(known["api_key"], known["api_secret"], debug, url=known["url"])
-    tokens = _TokenFile(api.url, api.api_key, known["username"])
+    tokens = StateFile(f"tokens/{_account_key(api.url, api.api_key, known['username'])}.json")
 
     def restart() -> None:
         found = find()  # it ends when nothing is asked of it for a while
@@ -1379,7 +1448,7 @@ def _connect_embedded(data: Path, username: str | None, debug: bool) -> MinusCon
         finally:
             api.restart = restart
 
-    api.keep_tokens(tokens, api.authenticate_owner, tokens.fits(None))
+    api.keep_tokens(tokens, api.authenticate_owner, True)
     api.restart = restart
     return api
 
@@ -1404,11 +1473,8 @@ _STATUSES: dict[type[Exception], int] = {  # the first that fits counts
     MinusIntegrityError: EXIT_INTEGRITY,
     FileExistsError: EXIT_CONFLICT,
     FileNotFoundError: EXIT_NO_FILE,
-    MinusAPIError: EXIT_ERROR,
-    OSError: EXIT_ERROR,
-    ValueError: EXIT_ERROR,
 }
-_FAILURES: tuple[type[Exception], ...] = (_Failure, *_STATUSES)
+_FAILURES = (_Failure, MinusConfigError, MinusAPIError, OSError, ValueError)
 
 
 def _exit_status(error: BaseException) -> int:
@@ -1416,7 +1482,7 @@ def _exit_status(error: BaseException) -> int:
         return error.status
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return EXIT_FATAL
-    return next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
+    return next((_STATUSES[kind] for kind in _STATUSES if isinstance(error, kind)), EXIT_ERROR)
 
 
 def _overall(statuses: Sequence[int]) -> int:
@@ -1484,33 +1550,32 @@ class _Lines:
         return False
 
 
-_Names = dict[str, list[MinusFile]]
+_ABSENT = {"folder": EXIT_NO_FOLDER, "file": EXIT_NO_FILE}
 
 
 class MinusCLI(cmd.Cmd):
-    """The shell: each command parses its words, makes one call of the library, and says so."""
+    """The shell: each command parses its words, makes one call of the library, and says so.
+
+    user          who is signed in, None for what needs nobody
+    streams       standard input, output and error, where they are others than the process's
+    on_conflict   "ask", "skip", "overwrite" or "rename", where a file of the name is there
+    """
 
     doc_header = "Commands (help COMMAND tells more):"
 
     def __init__(
-        self,
-        user: MinusUser,
-        stdin: IO[str] | None = None,
-        stdout: IO[str] | None = None,
-        stderr: IO[str] | None = None,
-        on_conflict: str | None = None,
-        quiet: bool = False,
+        self, user: Any, *streams: IO[str] | None, on_conflict: str = "", quiet: bool = False
     ) -> None:
+        stdin, stdout, stderr = (*streams, None, None, None)[:3]
         super().__init__(stdin=stdin or sys.stdin, stdout=stdout or sys.stdout)
         if not self.stdin.isatty() and hasattr(self.stdin, "buffer"):
             self.stdin = cast("IO[str]", _Lines(self.stdin))
         self.stderr = stderr or sys.stderr
-        self.user = user
+        self.user: MinusUser = user
         self.folder: MinusFolder | None = None
         self.on_conflict = on_conflict
         self.quiet = quiet
         self.statuses: list[int] = []
-        self._api = user._api
         self._previous: MinusFolder | None = None
         self._local_before = Path.cwd()
         self._completions: list[str] | None = None
@@ -1520,48 +1585,38 @@ class MinusCLI(cmd.Cmd):
 
     @property
     def prompt(self) -> str:  # type: ignore[override]  # cmd.Cmd has a fixed one
-        """Who and where, for people."""
         if not self.interactive:
             return ""
         where = self.folder.name if self.folder else ""
         return printable(f"(Minus:{self.user.username or self.user.slug}) [/{where}] : ")
 
     def say(self, text: str) -> None:
-        """Print a result."""
         print(printable(text), file=self.stdout, flush=True)
 
     def warn(self, text: str) -> None:
-        """Print what is no result."""
         self.stdout.flush()
         print(printable(text), file=self.stderr, flush=True)
 
-    def _failed(self, error: BaseException, start: str = "minus: ", end: str = "") -> None:
+    def fail(self, error: BaseException, start: str = "minus: ", end: str = "") -> None:
         self.statuses.append(_exit_status(error))
         self.warn(f"{start}{_words_of(error)}{end}")
 
-    def _do(self, verb: str, name: str, act: Callable[[], object], *, aside: bool = False) -> None:
-        """Do a part of a command and say how it went.
+    def do(self, verb: str, name: str, act: Callable[[], object], tell: Any = None) -> None:
+        """Do a part of a command and say how it went, if well by `tell`.
 
         A tuple that `act` returns is the name and the bytes of the file that it was about.
         """
         try:
             done = act()
         except _FAILURES as error:
-            self._failed(error, f'--> {verb} "{name}" FAILED (', ")")
+            self.fail(error, f'--> {verb} "{name}" FAILED (', ")")
             return
         self.statuses.append(0)
-        text = f'--> {verb} "{name}" OK'
-        if isinstance(done, tuple):
-            text = f'--> {verb} "{done[0]}" OK ({done[1]} bytes)'
-        tell = self.warn if aside else self.say
-        tell(text)
-
-    def _each(self, line: str, verb: str, act: Callable[[str], object]) -> None:
-        for word in self._words(line, 1):
-            self._do(verb, word, partial(act, word))
+        shown, size = (done[0], f" ({done[1]} bytes)") if isinstance(done, tuple) else (name, "")
+        (tell or self.say)(f'--> {verb} "{shown}" OK{size}')
 
     @contextlib.contextmanager
-    def _progress(self, name: str) -> Iterator[Progress | None]:
+    def progress(self, name: str) -> Iterator[Progress | None]:
         """A bar on a terminal, where tqdm is installed; else nothing."""
         if self.quiet or not self.stderr.isatty() or not importlib.util.find_spec("tqdm"):
             yield None
@@ -1577,19 +1632,29 @@ class MinusCLI(cmd.Cmd):
 
             yield show
 
+    def rest(self) -> IO[bytes]:
+        """What follows on standard input."""
+        raw: IO[bytes] = cast(Any, self.stdin).buffer
+        # a terminal says only once that it ends
+        return io.BytesIO(raw.read()) if self.interactive else raw
+
+    def _each(self, line: str, verb: str, act: Callable[[str], object]) -> None:
+        for word in self._words(line, 1):
+            self.do(verb, word, partial(act, word))
+
     def run(self) -> int:
         """Take commands until the end. -> exit status, that of piped commands when one failed"""
         with self._history():
-            while True:
+            while self._interrupts < 2:
                 try:
                     self.cmdloop()
                     return 0 if self.interactive else _overall(self.statuses)
                 except KeyboardInterrupt:
                     self._interrupts += 1
-                    if self.interactive:
-                        print(file=self.stdout)
-                    if not self.interactive or self._interrupts > 1:
-                        return 130
+                    if not self.interactive:
+                        break
+                    print(file=self.stdout)
+        return 130
 
     @contextlib.contextmanager
     def _history(self) -> Iterator[None]:
@@ -1619,7 +1684,7 @@ class MinusCLI(cmd.Cmd):
         except BrokenPipeError:
             raise
         except _FAILURES as error:
-            self._failed(error)
+            self.fail(error)
         except KeyboardInterrupt:
             if not self.interactive:
                 raise
@@ -1635,58 +1700,45 @@ class MinusCLI(cmd.Cmd):
     # what commands are made of
 
     def _words(self, line: str, least: int, most: int | None = None) -> list[_Word]:
-        """The words of a command, as many as it takes."""
+        """The words of a command, as many as it takes; its docstring has its usage."""
         words = _split(line)
         if len(words) < least or (most is not None and len(words) > most):
-            raise self._misused()
+            command = getattr(self, f"do_{self.parseline(self.lastcmd)[0]}")
+            raise _Failure(f"usage: {command.__doc__.partition(': ')[0]}", EXIT_USAGE)
         return words
-
-    def _misused(self) -> _Failure:
-        """The usage of the command that runs, out of its docstring."""
-        command = getattr(self, f"do_{self.parseline(self.lastcmd)[0]}")
-        return _Failure(f"usage: {command.__doc__.partition(': ')[0]}", EXIT_USAGE)
 
     def _inside(self) -> MinusFolder:
         if self.folder is None:
             raise _Failure("this needs a folder: cd FOLDER first", EXIT_USAGE)
         return self.folder
 
-    def find_folder(self, name: str) -> MinusFolder:
-        """The folder that a word names: its name, or @ID."""
-        found = self._by_id(self._api.folder, name) or self.user.find(name)
+    def find(self, kind: str, word: str) -> Any:
+        """The "folder", or "file" of the folder, that a word names: its name, or @ID."""
+        if word.startswith("@") and word[1:]:
+            with contextlib.suppress(MinusNotFound):  # a name may begin with @ too
+                return getattr(self.user._api, kind)(word[1:])
+        found = (self.user if kind == "folder" else self._inside()).find(word)
         if found is None:
-            raise _Failure(f"no such folder: {name}", EXIT_NO_FOLDER)
+            raise _Failure(f"no such {kind}: {word}", _ABSENT[kind])
         return found
 
-    def _find_file(self, name: str) -> MinusFile:
-        found = self._by_id(self._api.file, name) or self._inside().find(name)
-        if found is None:
-            raise _Failure(f"no such file: {name}", EXIT_NO_FILE)
-        return found
-
-    @staticmethod
-    def _by_id(fetch: Callable[[str], T], word: str) -> T | None:
-        """What an @ID names, None for other words: a name may begin with @ too."""
-        if len(word) > 1 and word.startswith("@"):
-            with contextlib.suppress(MinusNotFound):
-                return fetch(word[1:])
-        return None
-
-    def match(self, folder: MinusFolder, patterns: Sequence[str]) -> Iterator[MinusFile]:
-        """The files of a folder that any of the patterns matches, each once, in order."""
+    def match(
+        self, items: Iterable[Any], patterns: Sequence[str], kind: str = "file"
+    ) -> Iterator[Any]:
+        """What any of the patterns matches, each once, in order; everything for no pattern."""
         unmatched = list(dict.fromkeys(patterns))
-        for file in folder.files():
-            by_id = f"@{file.id}"
-            hits = {p for p in patterns if fnmatchcase(file.name, p) or fnmatchcase(by_id, p)}
+        for item in items:
+            by_id = f"@{item.id}"
+            hits = {p for p in patterns if fnmatchcase(item.name, p) or fnmatchcase(by_id, p)}
             unmatched = [p for p in unmatched if p not in hits]
-            if hits:
-                yield file
+            if hits or not patterns:
+                yield item
         for pattern in unmatched:
-            self._failed(_Failure(f"no file matches {pattern}", EXIT_NO_FILE))
+            self.fail(_Failure(f"no {kind} matches {pattern}", _ABSENT[kind]))
 
     def _matched(self, line: str) -> list[MinusFile]:
         patterns = [word.pattern for word in self._words(line, 1)]
-        return list(self.match(self._inside(), patterns))
+        return list(self.match(self._inside().files(), patterns))
 
     def get_files(self, files: Iterable[MinusFile], verb: str) -> None:
         """Save files under their own names here; those of one name all arrive."""
@@ -1694,10 +1746,9 @@ class MinusCLI(cmd.Cmd):
         for file in files:
             name = _numbered(safe_name(file.name), lambda name: _folded(name) in taken)
             taken.add(_folded(name))
-            self._do(verb, file.name, partial(self._get_file, file, Path(name)))
+            self.do(verb, file.name, partial(self._get_file, file, Path(name)))
 
     def _get_file(self, file: MinusFile, target: Path) -> tuple[str, int]:
-        """Save one file, unless it is there already."""
         choice = "new"
         if os.path.lexists(target) and not _is_same(file, target):
             choice = self._decide(f"{target} exists here with other bytes")
@@ -1705,7 +1756,7 @@ class MinusCLI(cmd.Cmd):
             name = _numbered(target.name, lambda name: os.path.lexists(target.with_name(name)))
             target = target.with_name(name)
         if choice == "overwrite" or not os.path.lexists(target):
-            with self._progress(file.name) as progress:
+            with self.progress(file.name) as progress:
                 file.save(target, progress, replace=choice == "overwrite")
         return file.name, file.filesize
 
@@ -1728,19 +1779,14 @@ class MinusCLI(cmd.Cmd):
             raise _Failure(what, EXIT_CONFLICT)
         return choice
 
-    def _get_to_stdout(self, file: MinusFile) -> None:
+    def _show(self, file: MinusFile, command: str = "") -> None:
+        """Write a file to standard output or, while it reads, to a command that the user typed."""
         self.stdout.flush()
-        raw = getattr(self.stdout, "buffer", None)
-        with file.file() as stream:
-            if raw is None:  # a stream of text in the place of standard output
-                self.stdout.write(stream.read().decode(errors="replace"))
-            else:
-                shutil.copyfileobj(stream, raw, BLOCK)
-                raw.flush()
-
-    def _get_to_command(self, file: MinusFile, command: str) -> None:
-        """Hand a file to a command that the user typed; one that reads on no longer is done."""
-        self.stdout.flush()
+        if not command:
+            with file.file() as stream:
+                shutil.copyfileobj(stream, out := cast(Any, self.stdout).buffer, BLOCK)
+            out.flush()
+            return
         with (
             file.file() as stream,
             contextlib.suppress(BrokenPipeError),
@@ -1750,22 +1796,19 @@ class MinusCLI(cmd.Cmd):
         if child.returncode:
             raise _Failure(f"the command ended with status {child.returncode}")
 
-    def put_files(self, folder: MinusFolder, paths: Iterable[Path], verb: str) -> None:
-        """Store local files in a folder, under their own names."""
-        there = self._names_in(folder)
-        for path in paths:
-            act = partial(self._put_file, folder, path, path.name, there)
-            self._do(verb, path.name or str(path), act)
-
-    def _names_in(self, folder: MinusFolder) -> _Names:
-        """The folder's files by name; none where twins are welcome, as in 2012."""
-        there: _Names = {}
-        for file in folder.files() if self.on_conflict else ():
+    def put_files(
+        self, folder: MinusFolder, paths: Iterable[Path], verb: str, name: str = ""
+    ) -> None:
+        """Store local files in a folder, under their own names unless there is another."""
+        there: dict[str, list[MinusFile]] = {}
+        for file in folder.files() if self.on_conflict else ():  # else twins are welcome
             there.setdefault(file.name, []).append(file)
-        return there
+        for path in paths:
+            act = partial(self._put_file, folder, path, name or path.name, there)
+            self.do(verb, name or path.name or str(path), act)
 
     def _put_file(
-        self, folder: MinusFolder, path: Path, name: str, there: _Names
+        self, folder: MinusFolder, path: Path, name: str, there: dict[str, list[MinusFile]]
     ) -> tuple[str, int]:
         """Store one file; `there`: the remote files, by name, that it is to be no twin of."""
         if path.is_dir():
@@ -1776,14 +1819,13 @@ class MinusCLI(cmd.Cmd):
                 return name, path.stat().st_size
             choice = self._decide(f"{name} exists in the folder with other bytes")
         stored = _numbered(name, there.__contains__) if choice == "rename" else name
-        with self._progress(name) as progress:
+        with self.progress(name) as progress:
             made = folder.upload(path, stored, progress=progress)
         if choice == "overwrite":
             for twin in twins:
                 twin.delete()
             twins.clear()
-        if self.on_conflict:
-            there.setdefault(stored, []).append(made)
+        there.setdefault(stored, []).append(made)
         return stored, made.filesize
 
     # commands: folders
@@ -1792,11 +1834,11 @@ class MinusCLI(cmd.Cmd):
         """cd [FOLDER | .. | ../FOLDER | / | -]: change the remote folder."""
         word = "".join(self._words(line, 0, 1))
         target = re.sub(r"^(\.\./|/)+", "", word)
-        self._do("CWD", word or "/", lambda: self._change_folder(target))
+        self.do("CWD", word or "/", lambda: self._change_folder(target))
 
     def _change_folder(self, target: str) -> None:
         places = {"": None, "..": None, ".": self.folder, "-": self._previous}
-        there = places[target] if target in places else self.find_folder(target)
+        there = places[target] if target in places else self.find("folder", target)
         self._previous, self.folder = self.folder, there
 
     def do_pwd(self, line: str) -> None:
@@ -1807,26 +1849,17 @@ class MinusCLI(cmd.Cmd):
         """ls [PATTERN..]: list folders, or the files of the folder."""
         patterns = [word.pattern for word in _split(line) if word != "-l"]
         if self.folder:
-            files = self.match(self.folder, patterns) if patterns else self.folder.files()
             self.say(f"{'Name':<30}{'Uploaded':<21}{'Size':>8}  Title")
             self.say("-" * 80)
-            for f in files:
-                start = f"{f.name:<29} {_shown(f.uploaded):<19}"
-                self.say(f"{start}  {f.filesize:>8}  {f.title or '-'}")
+            for f in self.match(self.folder.files(), patterns):
+                when = _shown(f.uploaded)
+                self.say(f"{f.name:<29} {when:<19}  {f.filesize:>8}  {f.title or '-'}")
             return
-        found = list(self.user.folders())
-        for pattern in patterns:
-            if not any(fnmatchcase(f.name, pattern) for f in found):
-                raise _Failure(f"no folder matches {pattern}", EXIT_NO_FOLDER)
-        if patterns:
-            found = [f for f in found if any(fnmatchcase(f.name, p) for p in patterns)]
         self.say(f"{'Folder':<30}{'Updated':<21}Files  Creator  Visibility")
         self.say("-" * 80)
-        for folder in found:
-            seen = "public" if folder.is_public else "private"
-            owner = _last(folder.creator)
-            start = f"{folder.name:<29} {_shown(folder.updated):<19}"
-            self.say(f"{start}  {folder.file_count:>5}  {owner:<8} {seen}")
+        for d in self.match(self.user.folders(), patterns, "folder"):
+            start = f"{d.name:<29} {_shown(d.updated):<19}  {d.file_count:>5}"
+            self.say(f"{start}  {_last(d.creator):<8} {'public' if d.is_public else 'private'}")
 
     do_dir = do_ls
 
@@ -1843,31 +1876,29 @@ class MinusCLI(cmd.Cmd):
         self._each(line, "RMDIR", self._remove_folder)
 
     def _remove_folder(self, name: str) -> None:
-        folder = self.find_folder(name)
+        folder = self.find("folder", name)
         folder.delete()
         if self.folder and self.folder.id == folder.id:
             self.folder = None
 
-    def do_public(self, line: str) -> None:
+    def do_public(self, line: str, public: bool = True) -> None:
         """public [FOLDER..]: let others see folders, this one unless named."""
-        self._publish(line, "PUBLIC", True)
+        verb = "PUBLIC" if public else "PRIVATE"
+        if line:
+            self._each(line, verb, lambda name: self.find("folder", name).publish(public))
+        else:
+            folder = self._inside()
+            self.do(verb, folder.name, lambda: folder.publish(public))
 
     def do_private(self, line: str) -> None:
         """private [FOLDER..]: show folders to nobody else, this one unless named."""
-        self._publish(line, "PRIVATE", False)
-
-    def _publish(self, line: str, verb: str, public: bool) -> None:
-        if line:
-            self._each(line, verb, lambda name: self.find_folder(name).publish(public))
-        else:
-            folder = self._inside()
-            self._do(verb, folder.name, lambda: folder.publish(public))
+        self.do_public(line, public=False)
 
     def do_order(self, line: str) -> None:
         """order FILE..: put these files first, in this order."""
-        folder = self._inside()
-        words = self._words(line, 1)
-        self._do("ORDER", folder.name, lambda: folder.reorder(map(self._find_file, words)))
+        folder, words = self._inside(), self._words(line, 1)
+        files = (self.find("file", word) for word in words)
+        self.do("ORDER", folder.name, lambda: folder.reorder(files))
 
     # commands: files
 
@@ -1876,14 +1907,13 @@ class MinusCLI(cmd.Cmd):
         piped = _PIPED.fullmatch(line)
         words = [*self._words(piped[1], 1, 1), piped[2]] if piped else self._words(line, 1, 2)
         local = "".join(words[1:])
-        self._do("GET", words[0], lambda: self._get(words[0], local), aside=local == "-")
+        tell = self.warn if local == "-" else self.say
+        self.do("GET", words[0], lambda: self._get(words[0], local), tell)
 
     def _get(self, name: str, local: str) -> tuple[str, int]:
-        file = self._find_file(name)
-        if local.startswith("|"):
-            self._get_to_command(file, local[1:])
-        elif local == "-":
-            self._get_to_stdout(file)
+        file = self.find("file", name)
+        if local == "-" or local.startswith("|"):
+            self._show(file, local[1:])
         else:
             target = Path(os.path.expanduser(local or "."))
             self._get_file(file, target / safe_name(file.name) if target.is_dir() else target)
@@ -1896,31 +1926,22 @@ class MinusCLI(cmd.Cmd):
     def do_cat(self, line: str) -> None:
         """cat PATTERN..: show files on standard output."""
         for file in self._matched(line):
-            self._get_to_stdout(file)
+            self._show(file)
 
     def do_put(self, line: str) -> None:
         """put LOCAL [NAME]: store a file; `-` is standard input, `COMMAND|` a command's output."""
         local, *given = self._words(line, 1, 2)
-        folder, path = self._inside(), Path(os.path.expanduser(local))
-        name = given[0] if given else path.name
+        folder, path, name = self._inside(), Path(os.path.expanduser(local)), "".join(given)
         # a name that Tab or a quote brought here may end in | too: what exists is a file
         piped = local == "-" or (local.endswith("|") and not os.path.lexists(path))
-        if piped and not given:
+        if not piped:
+            self.put_files(folder, [path], "PUT", name)
+        elif not given:
             raise _Failure("a NAME must follow: put - NAME, put COMMAND| NAME", EXIT_USAGE)
-        if local == "-":
-            self._do("PUT", name, lambda: (name, folder.new(name, self._rest()).filesize))
-        elif piped:
-            self._do("PUT", name, lambda: self._put_output(folder, local[:-1], name))
+        elif local == "-":
+            self.do("PUT", name, lambda: (name, folder.new(name, self.rest()).filesize))
         else:
-            there = self._names_in(folder)
-            self._do("PUT", name, lambda: self._put_file(folder, path, name, there))
-
-    def _rest(self) -> IO[bytes]:
-        """What follows on standard input."""
-        raw: IO[bytes] | None = getattr(self.stdin, "buffer", None)
-        if self.interactive or raw is None:  # a terminal says only once that it ends
-            return io.BytesIO(raw.read() if raw else self.stdin.read().encode())
-        return raw
+            self.do("PUT", name, lambda: self._put_output(folder, local[:-1], name))
 
     def _put_output(self, folder: MinusFolder, command: str, name: str) -> tuple[str, int]:
         """Store what a command that the user typed prints; nothing stays of one that fails."""
@@ -1938,43 +1959,41 @@ class MinusCLI(cmd.Cmd):
             found = sorted(glob.glob(os.path.expanduser(word.pattern)))
             paths += found
             if not found:
-                self._failed(_Failure(f"no local file matches {word}", EXIT_NO_FILE))
+                self.fail(_Failure(f"no local file matches {word}", EXIT_NO_FILE))
         self.put_files(self._inside(), map(Path, paths), "MPUT")
 
     def do_del(self, line: str) -> None:
         """del PATTERN..: delete the files that match."""
         for file in self._matched(line):
-            self._do("DEL", file.name, file.delete)
+            self.do("DEL", file.name, file.delete)
 
     do_rm = do_delete = do_del
 
     def do_rename(self, line: str) -> None:
         """rename OLD NEW: rename a file; outside of a folder, a folder."""
         old, new = self._words(line, 2, 2)
-        find = self._find_file if self.folder else self.find_folder
-        self._do("RENAME", old, lambda: find(old).rename(new))
+        kind = "file" if self.folder else "folder"
+        self.do("RENAME", old, lambda: self.find(kind, old).rename(new))
 
     do_mv = do_rename
 
-    def do_caption(self, line: str) -> None:
+    def do_caption(self, line: str, field: str = "caption") -> None:
         """caption FILE TEXT: set a file's caption; "" for none."""
-        self._describe(line, "caption")
+        name, text = self._words(line, 2, 2)
+        self.do(field.upper(), name, lambda: self.find("file", name).change(**{field: text}))
 
     def do_title(self, line: str) -> None:
         """title FILE TEXT: set a file's title; "" for none."""
-        self._describe(line, "title")
-
-    def _describe(self, line: str, field: str) -> None:
-        name, text = self._words(line, 2, 2)
-        self._do(field.upper(), name, lambda: self._find_file(name).change(**{field: text}))
+        self.do_caption(line, "title")
 
     def do_link(self, line: str) -> None:
         """link [NAME..]: print short links: of files, outside of a folder of folders."""
+        items: list[Any] = [self.folder]
         if self.folder is None:
-            for word in self._words(line, 1):
-                self.say(self.find_folder(word).link)
-            return
-        for item in self._matched(line) if line else [self.folder]:
+            items = [self.find("folder", word) for word in self._words(line, 1)]
+        elif line:
+            items = self._matched(line)
+        for item in items:
             self.say(item.link)
 
     def do_stat(self, line: str) -> None:
@@ -1987,61 +2006,11 @@ class MinusCLI(cmd.Cmd):
                 self.say(f"{label + ':':<13}{value}".rstrip())
             self.say("")
 
-    # commands: the account, other people
-
     def do_df(self, line: str) -> None:
         """df: show the storage that is used, and the quota."""
-        user = self._api.activeuser()
+        user = self.user._api.activeuser()
         share = 100 * user.storage_used / user.storage_quota if user.storage_quota else 0
         self.say(f"Used: {user.storage_used} of {user.storage_quota} bytes ({share:.1f}%)")
-
-    def do_profile(self, line: str) -> None:
-        """profile [display_name | description | email TEXT]: show or change your profile."""
-        words = self._words(line, 0, 2)
-        fields = ("display_name", "description", "email")
-        if words and (len(words) == 1 or words[0] not in fields):
-            raise self._misused()
-        if words:
-            self._do("PROFILE", words[0], lambda: self.user.change(**{words[0]: words[1]}))
-            return
-        user = self._api.activeuser()
-        for name in ("username", *fields, "visits", "karma", "shared"):
-            self.say(f"{name + ':':<14}{_text(getattr(user, name))}".rstrip())
-
-    def do_follow(self, line: str) -> None:
-        """follow USER..: follow other users."""
-        self._each(line, "FOLLOW", self.user.follow)
-
-    def do_unfollow(self, line: str) -> None:
-        """unfollow USER..: follow users no more."""
-        self._each(line, "UNFOLLOW", self.user.unfollow)
-
-    def do_followers(self, line: str) -> None:
-        """followers: list who follows you."""
-        for user in self.user.followers():
-            self.say(user.slug)
-
-    def do_following(self, line: str) -> None:
-        """following: list whom you follow."""
-        for user in self.user.following():
-            self.say(user.slug)
-
-    def do_feed(self, line: str) -> None:
-        """feed: list the public folders of those whom you follow, with their links."""
-        for folder in self.user.feed():
-            self.say(f"{_last(folder.creator):<15} {folder.name:<29} {folder.link}")
-
-    def do_messages(self, line: str) -> None:
-        """messages [USER]: show your messages, or the thread with one user."""
-        who = "".join(self._words(line, 0, 1))
-        for message in self.user.messages(who or None):
-            people = f"{_last(message.sender)} -> {_last(message.target)}"
-            self.say(f"{_shown(message.created)}  {people}: {message.body}")
-
-    def do_message(self, line: str) -> None:
-        """message USER TEXT: write to a user."""
-        who, text = self._words(line, 2, 2)
-        self._do("MESSAGE", who, lambda: self.user.send_message(who, text))
 
     # commands: this side
 
@@ -2104,7 +2073,6 @@ class MinusCLI(cmd.Cmd):
 
 
 def _is_same(file: MinusFile, path: Path) -> bool:
-    """Tell whether a local file has the bytes of a remote one."""
     if not path.is_file() or path.stat().st_size != file.filesize:
         return False
     with path.open("rb") as local:
@@ -2126,6 +2094,63 @@ def _shown(moment: datetime | None) -> str:
     return "-" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
+# --- sharing by link ---
+
+
+def _share(shell: MinusCLI, api: MinusConnection, names: Sequence[str], public: bool) -> None:
+    """Make a gallery of files and print its link; where none can be stored, leave nothing."""
+    labels = ["stdin" if name == "-" else Path(name).name for name in names]
+    more = f" and {len(names) - 1} more" if names[1:] else ""
+    gallery = api.new_gallery(printable(labels[0])[:200] + more)
+
+    def store(name: str, label: str) -> None:
+        if name != "-" and Path(name).is_dir():
+            raise _Failure("is a directory", EXIT_PARTIAL)
+        with shell.progress(label) as progress:
+            source = shell.rest() if name == "-" else Path(name)
+            gallery.new(label, source, progress=progress)
+
+    with contextlib.ExitStack() as undo:
+        undo.callback(gallery.delete)
+        if api.access_token:
+            gallery.publish(public)
+        for name, label in zip(names, labels, strict=True):
+            shell.do("SHARE", name, partial(store, name, label), tell=lambda _: None)
+        if 0 not in shell.statuses:
+            return
+        if not api.access_token:
+            made = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            ids = {"editor_id": gallery.editor_id, "reader_id": gallery.id, "name": gallery.name}
+            kept = StateFile("galleries.json")
+            with kept.locked():
+                kept.update({gallery.link: {"url": api.url, **ids, "made": made}})
+        undo.pop_all()
+    shell.say(gallery.link)
+    if api.restart:
+        shell.warn(
+            "Only this machine can open this link. To serve others, run `minus-server serve`:"
+            ' see "Running the service" in the README.'
+        )
+
+
+def _unshare(word: str, connected: Callable[[], MinusConnection]) -> None:
+    """Delete the gallery of a link or an id: by the kept editor id, or one's own."""
+    word, kept = word.rstrip("/"), StateFile("galleries.json")
+    for link, row in kept.load().items():
+        if word in (link, f"m{row['reader_id']}", row["reader_id"], row["editor_id"]):
+            with contextlib.suppress(MinusNotFound):  # its time was over
+                MinusGallery(MinusConnection(url=row["url"]), "", row).delete()
+            with kept.locked():
+                kept.update({link: None})
+            return
+    api = connected()
+    for folder in api.activeuser().folders() if api.access_token else ():
+        if word in (folder.link, f"m{folder.id}", folder.id):
+            folder.delete()
+            return
+    raise _Failure(f"no such gallery: {word}", EXIT_NO_FOLDER)
+
+
 # --- command line ---
 
 
@@ -2145,16 +2170,18 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--put", metavar="FOLDER", help="store the files named behind it")
     what.add_argument("--get", metavar="FOLDER", help="save its files here, or what matches")
+    what.add_argument("--share", action="store_true", help="put files behind a link and print it")
+    what.add_argument("--unshare", action="store_true", help="delete what links or ids lead to")
     what.add_argument("--list-folders", action="store_true", help="list the folders")
+    what.add_argument("--web", action="store_true", help="open the service's pages in a browser")
     what.add_argument("--shell", action="store_true", help="a Python prompt: minus, user")
-    parser.add_argument("names", nargs="*", metavar="FILE", help="for --put files, for --get globs")
+    names = "for --put and --share files (- is standard input), for --get globs"
+    parser.add_argument("names", nargs="*", metavar="FILE", help=names)
     how = parser.add_argument_group("how")
-    how.add_argument("--public", action="store_true", help="with --put: others may see the folder")
-    how.add_argument(
-        "--on-conflict",
-        choices=("ask", "skip", "overwrite", "rename"),
-        help="getting or putting, where a file of the name has other bytes",
-    )
+    how.add_argument("--public", action="store_true", help="putting or sharing: listed for others")
+    clash = "getting or putting, where a file of the name has other bytes"
+    ways = ("ask", "skip", "overwrite", "rename")
+    how.add_argument("--on-conflict", choices=ways, default="", help=clash)
     how.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
     how.add_argument("--debug", action="store_true", help="show the HTTP exchange")
     how.add_argument("-V", "--version", action="version", version=f"minus {__version__}")
@@ -2171,12 +2198,28 @@ def _ask(prompt: str) -> str:
     return sys.stdin.readline().strip()
 
 
-def _run(options: argparse.Namespace, streams: Mapping[str, IO[str] | None]) -> int:
-    """Sign in and do what was asked. -> exit status"""
+def _run(options: argparse.Namespace, streams: Sequence[IO[str]]) -> int:
     named = ("url", "config", "data", "debug", "username", "password")
-    api = connect(**{name: getattr(options, name) for name in named}, ask=_ask)
-    user = api.activeuser()
-    shell = MinusCLI(user, on_conflict=options.on_conflict, quiet=options.quiet, **streams)
+    connected = partial(connect, **{name: getattr(options, name) for name in named}, ask=_ask)
+    shell = MinusCLI(None, *streams, on_conflict=options.on_conflict, quiet=options.quiet)
+    if options.share:
+        _share(shell, connected(sign_in=None), options.names, options.public)
+    elif options.web:
+        api = connected(sign_in=False)
+        # the service of one's own signs in whoever opens this link, once
+        page = api.request("activeuser/web", {})["url"] if api.restart else api.url
+        shell.say(_joined(api.url, page))
+        webbrowser.open(_joined(api.url, page))
+    elif options.unshare:
+        for word in options.names:
+            shell.do("UNSHARE", word, partial(_unshare, word, partial(connected, sign_in=None)))
+    else:
+        return _run_signed_in(options, connected(), shell)
+    return _overall(shell.statuses)
+
+
+def _run_signed_in(options: argparse.Namespace, api: MinusConnection, shell: MinusCLI) -> int:
+    user = shell.user = api.activeuser()
     if options.shell:
         code.interact(f"minus {__version__}: {api!r}", local={"minus": api, "user": user})
     elif options.list_folders:
@@ -2185,7 +2228,7 @@ def _run(options: argparse.Namespace, streams: Mapping[str, IO[str] | None]) -> 
             shell.say(f"{folder.name} ({folder.file_count} files){public}")
     elif options.put:
         try:
-            folder = shell.find_folder(options.put)
+            folder = shell.find("folder", options.put)
         except _Failure:
             if options.put.startswith("@"):
                 raise
@@ -2194,41 +2237,38 @@ def _run(options: argparse.Namespace, streams: Mapping[str, IO[str] | None]) -> 
             folder.publish()
         shell.put_files(folder, map(Path, options.names), "PUT")
     elif options.get:
-        folder, globs = shell.find_folder(options.get), options.names
-        shell.get_files(shell.match(folder, globs) if globs else folder.files(), "GET")
+        files = shell.find("folder", options.get).files()
+        shell.get_files(shell.match(files, options.names), "GET")
     else:
         return shell.run()
     return _overall(shell.statuses)
 
 
-def main(
-    argv: Sequence[str] | None = None,
-    stdin: IO[str] | None = None,
-    stdout: IO[str] | None = None,
-    stderr: IO[str] | None = None,
-) -> int:
-    """The command `minus`. -> exit status"""
+def main(argv: Sequence[str] | None = None, *streams: IO[str]) -> int:
+    """The command `minus`, with other standard streams if given. -> exit status"""
     with contextlib.suppress(ValueError):  # not the main thread
         for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
             signal.signal(number, lambda *_: sys.exit(143))
-    for name, stream_mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # it was closed before we came
-            setattr(sys, name, open(os.devnull, stream_mode))  # noqa: SIM115, PTH123
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names come in all scripts, whatever it knows
             stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     options = parser.parse_intermixed_args(argv)
-    if bool(options.names) != bool(options.put) and not options.get:
-        parser.error("files need --put FOLDER, and --put needs files")
+    takes = options.put or options.share or options.unshare
+    if bool(options.names) != bool(takes) and not options.get:
+        parser.error("files need --put FOLDER, --share or --unshare, and these need files")
     try:
-        return _run(options, {"stdin": stdin, "stdout": stdout, "stderr": stderr})
+        return _run(options, streams)
     except _FAILURES as error:
         if isinstance(error, BrokenPipeError):
             # what follows must not try to write to it again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
-        print(f"minus: {printable(_words_of(error))}", file=stderr or sys.stderr)
+        stderr = streams[2] if streams[2:] else sys.stderr
+        print(f"minus: {printable(_words_of(error))}", file=stderr)
         return _exit_status(error)
     except KeyboardInterrupt:
         return 130

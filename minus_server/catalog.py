@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    case,
     create_engine,
     delete,
     event,
@@ -399,17 +400,29 @@ class Rows:
         query = select(totals.c.value).where(totals.c.name == "anonymous")
         return int(self._db.execute(query).scalar_one())
 
-    def count_up(self, key: str, hour: int, most: int) -> bool:
-        """Count something against a limit by the hour. -> False where it was reached"""
-        same = and_(limits.c.key == key, limits.c.hour == hour)
-        below = and_(same, limits.c.count < most)
-        count = limits.c.count
-        if self._db.execute(update(limits).where(below).values(count=count + 1)).rowcount:
-            return True
-        if most < 1 or self._one(select(limits.c.n).where(same)) is not None:
+    def count_up(self, key: str, now: int, seconds: int, most: int) -> bool:
+        """Count something of which there may be so many in a time. -> False where it is reached
+
+        The time begins with the first, and anew with the first after its end.
+        """
+        over = limits.c.since <= now - seconds
+        fits = and_(limits.c.key == key, or_(over, limits.c.count < most))
+        counted = (
+            update(limits)
+            .where(fits)
+            .values(
+                since=case((over, now), else_=limits.c.since),
+                count=case((over, 1), else_=limits.c.count + 1),
+            )
+        )
+        if most < 1:
             return False
-        self._db.execute(delete(limits).where(limits.c.hour < hour))
-        self._insert(limits, key=key, hour=hour, count=1)
+        if self._db.execute(counted).rowcount:
+            return True
+        if self._one(select(limits.c.n).where(limits.c.key == key)) is not None:
+            return False
+        self._db.execute(delete(limits).where(over))
+        self._insert(limits, key=key, since=now, count=1)
         return True
 
     def add_to_user(self, user_n: int, column: str, by: int) -> None:
@@ -515,9 +528,10 @@ class Rows:
         query = _FOLDERS.where(folders.c.id == folder_id)
         return Folder.maybe(self._one(query, viewer=viewer))
 
-    def folder_by_editor(self, editor_id: str) -> Folder | None:
-        query = _FOLDERS.where(folders.c.editor_id == editor_id)
-        return Folder.maybe(self._one(query, viewer=0))
+    def gallery(self, gallery_id: str, viewer: int = 0) -> Folder | None:
+        """A folder by its id or its editor id."""
+        named = or_(folders.c.id == gallery_id, folders.c.editor_id == gallery_id)
+        return Folder.maybe(self._one(_FOLDERS.where(named), viewer=viewer))
 
     def unvisited(self, since: int, limit: int) -> list[Folder]:
         """Galleries without an owner that nobody has visited for so long."""

@@ -49,23 +49,27 @@ class Galleries:
         if user is None:
             if not self._policy.anonymous:
                 raise Forbidden("This service makes galleries for signed-in users only.")
-            hour = int(self._clock()) // _HOUR
-            key = f"galleries {network(address)}"
+            now, key = int(self._clock()), f"galleries {network(address)}"
             with self._catalog.write() as rows:
-                if not rows.count_up(key, hour, self._policy.galleries_an_hour):
+                if not rows.count_up(key, now, _HOUR, self._policy.galleries_an_hour):
                     raise TooMany("Too many galleries from this address; try again in an hour.")
         return self._library.make_folder(user, name, is_public=False)
 
-    def held(self, name: str, user: User | None) -> Held:
-        """The gallery that an id names, an `m` before it or not. Raises NotFound."""
+    def held(self, name: str, user: User | None, editors: Sequence[str] = ()) -> Held:
+        """The gallery that a reader or editor id names, an `m` before it or not.
+
+        editors   editor ids that whoever asks holds besides. Raises NotFound.
+        """
         gallery_id = names.gallery_id(name)
         with self._catalog.read() as rows:
-            by_editor = rows.folder_by_editor(gallery_id)
-        if by_editor is not None:
-            return Held(by_editor, may_add=True, may_edit=True)
-        folder = self._library.linked_folder(gallery_id, user)
+            folder = rows.gallery(gallery_id, user.n if user else 0)
+        if folder is None:
+            raise NotFound("There is no such gallery.")
+        if folder.owner_n is None:
+            may_edit = folder.editor_id in (gallery_id, *editors)
+            return Held(folder, may_add=True, may_edit=may_edit)
         own = user is not None and folder.owner_n == user.n
-        return Held(folder, may_add=own or folder.owner_n is None, may_edit=own)
+        return Held(folder, may_add=own, may_edit=own)
 
     def editable(self, name: str, user: User | None) -> Folder:
         """A gallery to change. Raises Forbidden where that takes its owner or its editor id."""
@@ -74,11 +78,14 @@ class Galleries:
             raise _not_allowed(held.folder)
         return held.folder
 
-    def visit(self, name: str, user: User | None) -> Held:
-        """Open a gallery; those who may not change it are counted."""
-        held = self.held(name, user)
+    def visit(self, name: str, user: User | None, editors: Sequence[str] = ()) -> Held:
+        """Open a gallery, as `held`; those who may not change it are counted."""
+        held = self.held(name, user, editors)
         if not held.may_edit:
             self._library.count_visit(held.folder, user)
+            return self.held(held.folder.id, user)
+        if held.folder.last_visit < int(self._clock()) - _HOUR:
+            self._library.keep_alive(held.folder)
         return held
 
     def begin(self, name: str, user: User | None, declared: int) -> Incoming:
@@ -87,7 +94,10 @@ class Galleries:
 
     def begin_unplaced(self) -> Incoming:
         """Open an upload whose gallery is named behind the file."""
-        return self._library.begin_until(BadRequest("The editor_id must stand before the file."))
+        if not self._policy.anonymous:
+            refusal = BadRequest("The editor_id must stand before a file of this size.")
+            return self._library.begin_until(refusal)
+        return self._library.begin_unowned()
 
     def keep(
         self, name: str, user: User | None, incoming: Incoming, filename: str, declared_type: str

@@ -116,6 +116,11 @@ class Library:
             if folder.owner_n is not None:
                 rows.add_to_user(folder.owner_n, "visits", 1)
 
+    def keep_alive(self, folder: Folder) -> None:
+        """Note that somebody looked, without counting it."""
+        with self._catalog.write() as rows:
+            rows.change_folder(folder.n, {"last_visit": self._now()})
+
     def order(self, folder: Folder) -> list[str]:
         """The ids of the folder's files in order; none where there are more than 1,000."""
         if folder.file_count > MAX_ORDER_SHOWN:
@@ -297,11 +302,18 @@ class Library:
             room = self._room(rows, folder)
         refusal: Refused = _no_room()
         if folder.owner_n is None and room >= self._policy.anonymous_file:
-            room = self._policy.anonymous_file
-            refusal = TooLarge(f"Without an account, a file has at most {room} bytes.")
+            room, refusal = self._policy.anonymous_file, self._too_large()
         if declared - FORM_OVERHEAD > room:
             raise refusal
         return Incoming(self._blobs.create(), room, refusal)
+
+    def begin_unowned(self) -> Incoming:
+        """Open an upload into a gallery that is named behind the file."""
+        return Incoming(self._blobs.create(), self._policy.anonymous_file, self._too_large())
+
+    def _too_large(self) -> TooLarge:
+        most = self._policy.anonymous_file
+        return TooLarge(f"Without an account, a file has at most {most} bytes.")
 
     def _room(self, rows: Rows, folder: Folder) -> int:
         """The bytes that may still come into a folder."""
@@ -358,6 +370,8 @@ class Library:
         row without its bytes. When this returns, both are on disk.
         """
         writer, file_id = incoming.writer, names.new_id()
+        if folder.owner_n is None and writer.size > self._policy.anonymous_file:
+            raise self._too_large()
         mimetype = names.media_type(name, declared_type, incoming.head)
         writer.commit()
         try:

@@ -189,8 +189,11 @@ async def thumbnail(request: Request, kind: str) -> Response:
     service: Service = request.app.state.service
     file_id = names.link_id(request.path_params["link"])
     file = await run_in_threadpool(service.library.linked_file, file_id)
+    etag = f'"{file.sha256[:24]}-{kind}"'
+    headers = {**HARMLESS, "Cache-Control": "private, no-cache", "ETag": etag}
+    if wanted(request.headers, etag, file.uploaded, 0).status == 304:
+        return Response(status_code=304, headers=headers)
     data, media_type = await _drawn(request, service.library.thumbnail, file, kind)
-    headers = {**HARMLESS, "Cache-Control": "private, no-cache"}
     return Response(data, headers=headers, media_type=media_type)
 
 

@@ -155,7 +155,7 @@ def size_text(size: int) -> str:
         if count < 1000:
             break
         count, unit = count / 1024, larger
-    return f"{count:.1f} {unit}"
+    return f"{count:.1f}".removesuffix(".0") + f" {unit}"
 
 
 def _pages(number: int, size: int, total: int, path: str) -> dict[str, Any]:
@@ -221,26 +221,26 @@ def remember_editor(visit: Visit, response: Response, editor_id: str) -> None:
     )
 
 
-def _key(visit: Visit, held: Held) -> str | None:
+def _key(held: Held) -> str | None:
     """The id with which this browser may edit a gallery; None where it may not."""
-    folder = held.folder
-    if held.may_edit:
-        return folder.editor_id or folder.id
-    return folder.editor_id if folder.editor_id in editors(visit.request) else None
+    return (held.folder.editor_id or held.folder.id) if held.may_edit else None
+
+
+def _take_editor(visit: Visit, editor_id: str) -> Response:
+    """From the address with the editor id to the one that may be given away."""
+    reader_id = visit.service.galleries.held(editor_id, None).folder.id
+    response = see_other(visit, f"m{reader_id}")
+    remember_editor(visit, response, editor_id)
+    return response
 
 
 def gallery(visit: Visit) -> Response:
-    galleries = visit.service.galleries
-    held = galleries.held(visit.path["id"], visit.user)
-    folder = held.folder
-    if folder.editor_id is not None and held.may_edit:  # the address with the editor id
-        response = see_other(visit, f"m{folder.id}")
-        remember_editor(visit, response, folder.editor_id)
-        return response
-    key = _key(visit, held)
-    if key is None and visit.request.method == "GET":
-        visit.service.library.count_visit(folder, visit.user)
-        folder = visit.service.library.linked_folder(folder.id)
+    galleries, mine = visit.service.galleries, editors(visit.request)
+    editor_id = galleries.held(visit.path["id"], visit.user).folder.editor_id
+    if editor_id == names.gallery_id(visit.path["id"]):
+        return _take_editor(visit, editor_id)
+    held = galleries.visit(visit.path["id"], visit.user, mine)
+    folder, key = held.folder, _key(held)
     number = _page_number(visit)
     first = (number - 1) * ITEMS_PER_PAGE
     files = visit.service.library.files(folder, first, ITEMS_PER_PAGE)
@@ -315,8 +315,9 @@ def _item(root: str, file: File) -> dict[str, Any]:
 def item(visit: Visit) -> Response:
     library = visit.service.library
     file = library.linked_file(names.link_id(visit.path["id"]))
-    held = visit.service.galleries.held(file.folder_id, visit.user)
-    key = _key(visit, held)
+    mine = editors(visit.request)
+    held = visit.service.galleries.held(file.folder_id, visit.user, mine)
+    key = _key(held)
     before, previous, following = library.neighbours(file)
     base, root = visit.wire.base, root_of(visit.wire.base)
     row = _item(root, file)

@@ -47,11 +47,12 @@ def thumbnail(job: dict[str, Any]) -> dict[str, Any]:
     with Image.open(job["path"], formats=FORMATS) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise ValueError("too many pixels")
-        picture.draft("RGB", (side * 2, side * 2))
-        small = ImageOps.exif_transpose(picture)
-        small = small.convert("RGBA")
-        small.thumbnail((side, side))
-    if job["kind"] == "JPEG":
+        picture.draft("RGB", (side, side))
+        small = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+        small.thumbnail((side, side), reducing_gap=2.0)
+        ImageOps.exif_transpose(small, in_place=True)
+        small.info.clear()  # comments and profiles would be saved along
+    if job["kind"] == "JPEG" and small.mode == "RGBA":
         ground = Image.new("RGBA", small.size, "white")
         small = Image.alpha_composite(ground, small).convert("RGB")
     return {"data": _encode(small, job["kind"])}

@@ -228,11 +228,10 @@ limits = Table(
     "limits",
     metadata,
     _n(),
-    _text("key"),
-    _count("hour"),  # since 1970
+    _text("key", unique=True),
+    _count("since"),
     _count("count"),
-    UniqueConstraint("key", "hour"),
-    Index(None, "hour"),
+    Index(None, "since"),
     sqlite_autoincrement=True,
 )
 

@@ -220,7 +220,7 @@ def checked(answer: Answer) -> Answer:
     assert answer.headers.get_content_type() == "application/json"
     assert answer.body.decode() == json.dumps(answer.json())
     if answer.status >= 400:
-        assert answer.status < 500
+        assert answer.status < 500, answer.body
         assert all(answer.json()[key] for key in ("error", "error_description"))
     return answer
 

@@ -47,13 +47,13 @@ def upgrade() -> None:
         "limits",
         sa.Column("n", _NUMBER, autoincrement=True, nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
-        _count("hour"),
+        _count("since"),
         _count("count"),
         sa.PrimaryKeyConstraint("n", name="pk_limits"),
-        sa.UniqueConstraint("key", "hour", name="uq_limits_key_hour"),
+        sa.UniqueConstraint("key", name="uq_limits_key"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_limits_hour", "limits", ["hour"])
+    op.create_index("ix_limits_since", "limits", ["since"])
     totals = op.create_table(
         "totals",
         sa.Column("n", _NUMBER, autoincrement=True, nullable=False),
