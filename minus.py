@@ -2099,25 +2099,28 @@ def _shown(moment: datetime | None) -> str:
 
 def _share(shell: MinusCLI, api: MinusConnection, names: Sequence[str], public: bool) -> None:
     """Make a gallery of files and print its link; where none can be stored, leave nothing."""
-    labels = ["stdin" if name == "-" else Path(name).name for name in names]
-    more = f" and {len(names) - 1} more" if names[1:] else ""
-    gallery = api.new_gallery(printable(labels[0])[:200] + more)
+    gallery = api.new_gallery()
+    stored: list[str] = []
 
-    def store(name: str, label: str) -> None:
+    def store(name: str) -> None:
         if name != "-" and Path(name).is_dir():
             raise _Failure("is a directory", EXIT_PARTIAL)
+        label = "stdin" if name == "-" else Path(name).name
         with shell.progress(label) as progress:
             source = shell.rest() if name == "-" else Path(name)
             gallery.new(label, source, progress=progress)
+        stored.append(label)
 
     with contextlib.ExitStack() as undo:
         undo.callback(gallery.delete)
         if api.access_token:
             gallery.publish(public)
-        for name, label in zip(names, labels, strict=True):
-            shell.do("SHARE", name, partial(store, name, label), tell=lambda _: None)
-        if 0 not in shell.statuses:
+        for name in names:
+            shell.do("SHARE", name, partial(store, name), tell=lambda _: None)
+        if not stored:
             return
+        more = f" and {len(stored) - 1} more" if stored[1:] else ""
+        gallery.save(printable(stored[0])[:200] + more)
         if not api.access_token:
             made = datetime.now(timezone.utc).isoformat(timespec="seconds")
             ids = {"editor_id": gallery.editor_id, "reader_id": gallery.id, "name": gallery.name}

@@ -116,8 +116,14 @@ class Accounts:
             rows.delete_tokens_of(user.n)
             rows.delete_sessions_of(user.n)
 
-    def register(self, name: str, email: str, first: str, second: str) -> dict[str, str]:
-        """Make an account for who asks. -> why not, by field: username, password, email"""
+    def register(
+        self, name: str, email: str, passwords: tuple[str, str], quota: int = DEFAULT_QUOTA
+    ) -> dict[str, str]:
+        """Make an account for who asks, who typed the password twice.
+
+        -> why not, by field: username, password, email
+        """
+        first, second = passwords
         refused: dict[str, str] = {}
 
         def checked(field: str, check: Callable[[], object]) -> None:
@@ -138,7 +144,7 @@ class Accounts:
             checked("password", lambda: names.password(first))
         checked("email", lambda: names.email(email.strip()))
         if not refused:
-            checked("username", lambda: self.add_user(name.strip(), first, email=email.strip()))
+            checked("username", lambda: self.add_user(name.strip(), first, quota, email.strip()))
         return refused
 
     def _free(self, name: str) -> None:

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from minus_server import names
+from minus_server import names, web
 from minus_server.accounts import WRONG_PASSWORD
 from minus_server.catalog import Entry, File, User
 from minus_server.endpoints import json_response
@@ -72,11 +72,7 @@ def item(file: File) -> JSON:
 
 
 def register(visit: Visit) -> Response:
-    if not visit.service.policy.registration:
-        return _refused({"username": "Registration is closed on this service."})
-    given = {name: visit.fields.get(name, "") for name in ("username", "email")}
-    words = (visit.fields.get("password1", ""), visit.fields.get("password2", ""))
-    refused = visit.service.accounts.register(given["username"], given["email"], *words)
+    refused = web.register(visit)
     return _refused(refused) if refused else json_response(_DONE)
 
 

@@ -32,6 +32,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     base = arguments.image_base
     policy = Policy(
         registration=arguments.registration == "open",
+        registration_quota=arguments.registration_quota,
         anonymous=arguments.anonymous == "on" and not arguments.embedded,
         embedded=arguments.embedded,
         galleries_an_hour=arguments.anonymous_galleries,
@@ -171,6 +172,13 @@ def _web_options(serve: argparse.ArgumentParser) -> None:
         choices=("open", "closed"),
         default="closed",
         help="whether anybody may make an account (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--registration-quota",
+        type=_size,
+        default="10G",
+        metavar="BYTES",
+        help="room for the files of whoever registers (default: %(default)s)",
     )
     serve.add_argument(
         "--anonymous",

@@ -6,7 +6,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from minus_server import names, pages, parse, uploads
+from minus_server import names, pages, parse, uploads, web
 from minus_server.accounts import WRONG_PASSWORD
 from minus_server.catalog import File, Folder
 from minus_server.endpoints import json_response
@@ -194,9 +194,7 @@ def register(visit: Visit) -> Response:
     if not visit.service.policy.registration:
         raise NotFound("Registration is closed on this service.")
     given = {name: visit.fields.get(name, "").strip() for name in ("username", "email")}
-    words = (visit.fields.get("password1", ""), visit.fields.get("password2", ""))
-    onward = pages.local_path(visit)
-    errors = visit.service.accounts.register(given["username"], given["email"], *words)
+    onward, errors = pages.local_path(visit), web.register(visit)
     if errors:
         return pages.render(visit, "register.html", 400, values=given, errors=errors, next=onward)
     response = pages.see_other(visit, onward)

@@ -49,11 +49,14 @@ class Galleries:
         if user is None:
             if not self._policy.anonymous:
                 raise Forbidden("This service makes galleries for signed-in users only.")
-            now, key = int(self._clock()), f"galleries {network(address)}"
-            with self._catalog.write() as rows:
-                if not rows.count_up(key, now, _HOUR, self._policy.galleries_an_hour):
-                    raise TooMany("Too many galleries from this address; try again in an hour.")
+            if not self.within_limit("galleries", address, self._policy.galleries_an_hour):
+                raise TooMany("Too many galleries from this address; try again in an hour.")
         return self._library.make_folder(user, name, is_public=False)
+
+    def within_limit(self, what: str, address: str, most: int) -> bool:
+        """Count something that an address may do so often an hour. -> False where it did"""
+        with self._catalog.write() as rows:
+            return rows.count_up(f"{what} {network(address)}", int(self._clock()), _HOUR, most)
 
     def held(self, name: str, user: User | None, editors: Sequence[str] = ()) -> Held:
         """The gallery that a reader or editor id names, an `m` before it or not.

@@ -239,7 +239,8 @@ def gallery(visit: Visit) -> Response:
     editor_id = galleries.held(visit.path["id"], visit.user).folder.editor_id
     if editor_id == names.gallery_id(visit.path["id"]):
         return _take_editor(visit, editor_id)
-    held = galleries.visit(visit.path["id"], visit.user, mine)
+    look = galleries.held if visit.request.method == "HEAD" else galleries.visit
+    held = look(visit.path["id"], visit.user, mine)
     folder, key = held.folder, _key(held)
     number = _page_number(visit)
     first = (number - 1) * ITEMS_PER_PAGE

@@ -14,6 +14,8 @@ class Policy:
     """
 
     registration: bool = False
+    registration_quota: int = 10 << 30  # bytes of whoever registers
+    registrations_an_hour: int = 100  # by address, as for galleries
     anonymous: bool = True
     embedded: bool = False
     galleries_an_hour: int = 100  # by address; IPv6 by /64

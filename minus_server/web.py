@@ -136,6 +136,19 @@ def answers(
     return answer
 
 
+def register(visit: Visit) -> dict[str, str]:
+    """Make the account that a form asks for. -> why not, by field"""
+    policy, fields = visit.service.policy, visit.fields
+    if not policy.registration:
+        return {"username": "Registration is closed on this service."}
+    most = policy.registrations_an_hour
+    if not visit.service.galleries.within_limit("accounts", visit.address, most):
+        return {"username": "Too many accounts from this address; try again in an hour."}
+    name, email = fields.get("username", ""), fields.get("email", "")
+    passwords = (fields.get("password1", ""), fields.get("password2", ""))
+    return visit.service.accounts.register(name, email, passwords, policy.registration_quota)
+
+
 def start_session(visit: Visit, response: Response, user: User) -> None:
     """Sign a browser in."""
     set_session(visit, response, visit.service.sessions.open(user))

@@ -475,7 +475,7 @@ def test_what_cannot_be_shared_is_named_and_the_others_go_on(user: Client, local
     )
     gallery = shared(Done(0, done.out, ""), user.base)
     assert names(gallery.items()) == ["a.txt"]
-    assert user.get(f"folders/{gallery.id}")["name"] == "missing and 2 more"
+    assert user.get(f"folders/{gallery.id}")["name"] == "a.txt"
 
 
 def test_where_nothing_can_be_shared_no_gallery_stays(user: Client, tmp_path: Path) -> None:

@@ -1,0 +1,1064 @@
+"""The pages in real Chromium: with script and without, by mouse, keyboard and touch."""
+
+import base64
+import io
+import json
+import re
+import wave
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from http.client import HTTPConnection
+from http.cookies import SimpleCookie
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, FilePayload, Locator, Page, Response, expect
+
+from minus_server import app
+from tests.browser import NARROW, WIDE, Tabs
+from tests.live import Service
+from tests.rawhttp import FORM, HOST, PASSWORD, TIMEOUT, call, counter
+
+JSON = {"Accept": "application/json"}
+ID = "[0-9A-Za-z]{12}"
+NAMES = ["red.png", "green.png", "blue.png"]
+KINDS = ["picture", "film", "sound", "text", "other"]
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]
+POEM = "Two roads diverged\n\tin a <yellow> wood & so on\n"
+LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 2
+
+# --- files ---
+
+
+def picture(colour: str, size: tuple[int, int] = (300, 200)) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", size, colour).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def sound() -> bytes:
+    """A tenth of a second of silence."""
+    stream = io.BytesIO()
+    with wave.open(stream, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(8000)
+        writer.writeframes(bytes(1600))
+    return stream.getvalue()
+
+
+RECORD = """async () => {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [64, 48];
+  const pen = canvas.getContext("2d");
+  const recorder = new MediaRecorder(canvas.captureStream(), { mimeType: "video/webm;codecs=vp8" });
+  const parts = [];
+  const ended = new Promise((resolve) => { recorder.onstop = resolve; });
+  recorder.ondataavailable = (event) => parts.push(event.data);
+  recorder.start();
+  for (let hue = 0; hue < 360; hue += 20) {
+    pen.fillStyle = `hsl(${hue} 80% 50%)`;
+    pen.fillRect(0, 0, 64, 48);
+    await new Promise(requestAnimationFrame);
+  }
+  recorder.stop();
+  await ended;
+  return btoa(String.fromCharCode(...new Uint8Array(await new Blob(parts).arrayBuffer())));
+}"""
+
+
+@pytest.fixture(scope="module")
+def film(chromium: Browser) -> bytes:
+    """Eighteen pictures as WebM, made by the one program at hand that can."""
+    with closing(chromium.new_context()) as context:
+        return base64.b64decode(context.new_page().evaluate(RECORD))
+
+
+def payload(name: str, data: bytes, mimetype: str = "image/png") -> FilePayload:
+    return {"name": name, "mimeType": mimetype, "buffer": data}
+
+
+PICTURES = [payload(name, picture(name.removesuffix(".png"))) for name in NAMES]
+
+# --- the service, and galleries made without a browser ---
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service where anyone may register; it never failed."""
+    options = ("--registration", "open", "--anonymous-galleries", "1000000")
+    running = Service(tmp_path_factory.mktemp("web") / "data", options)
+    running.start()
+    yield running
+    assert running.stop() == 0
+    assert "Traceback" not in running.log()
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whoever speaks to the service: with a session's cookie, or as nobody."""
+
+    service: Service
+    name: str = ""
+    cookie: str = ""
+
+    def post(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+        """Send a form as a script does. -> the JSON of the answer"""
+        own = {"Cookie": f"sessionid={self.cookie}"} if self.cookie else {}
+        headers = own | JSON | {"Content-Type": FORM}
+        body = urlencode(params or {}).encode()
+        answer = call(self.service.port, "POST", path, headers, body)
+        assert answer.status == 200, answer.body
+        return answer.json()
+
+    def gallery(self, files: Mapping[str, bytes], name: str = "Holiday") -> "Gallery":
+        """Make a gallery over API v1, on one connection."""
+        row = self.post("/api/CreateGallery")
+        own = {"Cookie": f"sessionid={self.cookie}"} if self.cookie else {}
+        items = []
+        with closing(HTTPConnection(HOST, self.service.port, timeout=TIMEOUT)) as connection:
+            for filename, data in files.items():
+                query = urlencode({"editor_id": row["editor_id"], "filename": filename})
+                connection.request("POST", f"/api/UploadItem?{query}", data, own)
+                answer = connection.getresponse()
+                body = answer.read()
+                assert answer.status == 200, body
+                items.append(json.loads(body)["id"])
+        self.post("/api/SaveGallery", {"id": row["editor_id"], "name": name})
+        return Gallery(self.service, row["editor_id"], row["reader_id"], items)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    service: Service
+    editor: str
+    reader: str
+    items: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"{self.service.url}m{self.reader}"
+
+    @property
+    def edit_url(self) -> str:
+        return f"{self.service.url}m{self.editor}"
+
+    def item_url(self, place: int) -> str:
+        return f"{self.service.url}l{self.items[place]}"
+
+    def read(self) -> Any:
+        return call(self.service.port, "GET", f"/api/GetItems/m{self.reader}").json()
+
+    def names(self) -> list[str]:
+        return list(self.read()["ITEMS_NAME"])
+
+
+def session_of(answer_headers: str) -> str:
+    return SimpleCookie(answer_headers)["sessionid"].value
+
+
+def newcomer(service: Service, stem: str = "reader") -> Person:
+    """Register over API v1. -> the person, signed in"""
+    name = f"{stem}{next(counter)}"
+    params = {"username": name, "email": "", "password1": PASSWORD, "password2": PASSWORD}
+    assert Person(service).post("/api/login/register", params) == {"success": True}
+    body = urlencode({"username": name, "password1": PASSWORD}).encode()
+    answer = call(service.port, "POST", "/api/SignIn", {"Content-Type": FORM}, body)
+    return Person(service, name, session_of(answer.headers["Set-Cookie"]))
+
+
+def gallery_of(page: Page, service: Service, link: str) -> Gallery:
+    """The gallery that a page's link leads to."""
+    found = re.fullmatch(rf"{re.escape(service.url)}m({ID})", link)
+    assert found, link
+    assert page.url == found[0]
+    return Gallery(service, found[1], found[1])
+
+
+# --- what people do ---
+
+
+def drop(page: Page, paths: list[Path]) -> None:
+    """Drag files from outside onto the page and let go: events that the browser trusts."""
+    session = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send(
+            "Input.dispatchDragEvent", {"type": kind, "x": 200, "y": 200, "data": data}
+        )
+
+
+def press(page: Page, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def rows(page: Page) -> Locator:
+    return page.locator("#uploads-list > li")
+
+
+def tiles(page: Page) -> Locator:
+    return page.locator("#items > li")
+
+
+def tile(page: Page, name: str) -> Locator:
+    return page.locator(f'#items > li[data-name="{name}"]')
+
+
+def title(page: Page) -> Locator:
+    return page.get_by_role("textbox", name="Title")
+
+
+def tile_names(page: Page) -> list[str]:
+    return [str(name) for name in tiles(page).evaluate_all("all => all.map(t => t.dataset.name)")]
+
+
+def expect_states(page: Page, *states: str) -> None:
+    expect(rows(page)).to_have_count(len(states))
+    for number, state in enumerate(states):
+        expect(rows(page).nth(number)).to_have_attribute("data-state", state)
+
+
+@contextmanager
+def posted(page: Page, ending: str) -> Iterator[None]:
+    """Wait until the service has taken what a click or a key sends."""
+
+    def is_it(answer: Response) -> bool:
+        return answer.request.method == "POST" and urlsplit(answer.url).path.endswith(ending)
+
+    with page.expect_response(is_it) as info:
+        yield
+    assert info.value.status in (200, 303)
+
+
+def choose(page: Page, files: list[FilePayload]) -> None:
+    page.set_input_files("#file", files)
+
+
+def make_on_page(page: Page, service: Service) -> Gallery:
+    """Upload the three pictures on `/` and open their gallery."""
+    choose(page, PICTURES)
+    link = page.get_by_label("Link to share")
+    expect(link).to_be_visible()
+    address = link.input_value()
+    page.get_by_role("link", name="Open the gallery").click()
+    page.wait_for_url(address)
+    return gallery_of(page, service, address)
+
+
+def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
+    page.get_by_label("User name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("main").get_by_role("button", name="Sign in").click()
+
+
+def register(page: Page, name: str, second: str = PASSWORD, email: str = "") -> None:
+    page.get_by_label("User name").fill(name)
+    page.get_by_label("Email").fill(email)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("Password again").fill(second)
+    page.get_by_role("main").get_by_role("button", name="Register").click()
+
+
+# --- files onto the first page ---
+
+
+def test_three_dropped_files_become_a_gallery_in_their_order(
+    tabs: Tabs, web: Service, tmp_path: Path
+) -> None:
+    page = tabs.open(web.url, permissions=["clipboard-read", "clipboard-write"])
+    for number, name in enumerate(NAMES):  # the first is the largest, and arrives last
+        (tmp_path / name).write_bytes(PICTURES[number]["buffer"] + bytes(4_000_000 >> 8 * number))
+    drop(page, [tmp_path / name for name in NAMES])
+    expect_states(page, "done", "done", "done")
+    expect(page.locator(".upload-name")).to_have_text(NAMES)
+    expect(rows(page).locator("progress")).to_have_count(3)
+    expect(page.locator("#uploads-words")).to_have_text("3 files uploaded")
+    link = page.get_by_label("Link to share").input_value()
+    page.get_by_role("button", name="Copy").click()
+    expect(page.locator("#say")).to_have_text("Copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == link
+    page.get_by_role("link", name="Open the gallery").click()
+    page.wait_for_url(link)
+    assert tile_names(page) == NAMES
+    assert gallery_of(page, web, link).names() == NAMES
+
+
+def test_a_dropped_folder_gives_the_files_in_it(tabs: Tabs, web: Service, tmp_path: Path) -> None:
+    page = tabs.open(web.url)
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    for name in ("folder/a.txt", "folder/inner/b.txt", "c.txt"):
+        (tmp_path / name).write_text(name)
+    drop(page, [tmp_path / "folder", tmp_path / "c.txt"])
+    expect_states(page, "done", "done", "done")
+    assert sorted(page.locator(".upload-name").all_inner_texts()) == ["a.txt", "b.txt", "c.txt"]
+
+
+def test_chosen_files_become_a_gallery_and_more_join_it(tabs: Tabs, web: Service) -> None:
+    page = tabs.open(web.url)
+    choose(page, PICTURES[:2])
+    link = page.get_by_label("Link to share")
+    expect(link).to_be_visible()
+    address = link.input_value()
+    choose(page, PICTURES[2:])
+    expect_states(page, "done", "done", "done")
+    expect(page.locator("#uploads-words")).to_have_text("3 files uploaded")
+    assert link.input_value() == address
+    page.get_by_role("link", name="Open the gallery").click()
+    page.wait_for_url(address)
+    assert tile_names(page) == NAMES
+
+
+def test_a_pasted_screenshot_becomes_a_gallery(tabs: Tabs, web: Service) -> None:
+    page = tabs.open(web.url, permissions=["clipboard-read", "clipboard-write"])
+    page.evaluate(
+        """async () => {
+          const canvas = new OffscreenCanvas(90, 60);
+          canvas.getContext("2d").fillRect(0, 0, 40, 40);
+          const blob = await canvas.convertToBlob({ type: "image/png" });
+          await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
+        }"""
+    )
+    press(page, "Control+V")
+    expect(page.get_by_label("Link to share")).to_be_visible()
+    expect(rows(page)).to_have_count(1)
+    page.get_by_role("link", name="Open the gallery").click()
+    expect(tiles(page)).to_have_count(1)
+    (name,) = tile_names(page)
+    assert re.fullmatch(r"Screenshot \d{4}-\d\d-\d\d at \d\d\.\d\d\.\d\d\.png", name)
+
+
+def test_a_cancelled_upload_leaves_the_others(tabs: Tabs, web: Service) -> None:
+    page = tabs.open(web.url)
+    page.route("**/api/UploadItem*filename=green.png", lambda _: None)  # is never done
+    choose(page, PICTURES)
+    expect_states(page, "done", "sending", "done")
+    expect(page.locator("#uploads-words")).to_have_text("Uploading, 2 of 3 done")
+    page.get_by_role("button", name="Cancel green.png").click()
+    expect_states(page, "done", "cancelled", "done")
+    expect(page.get_by_role("button", name="Retry green.png")).to_be_focused()
+    link = page.get_by_label("Link to share").input_value()
+    page.get_by_role("link", name="Open the gallery").click()
+    page.wait_for_url(link)
+    assert tile_names(page) == ["red.png", "blue.png"]
+
+
+def test_a_cancelled_upload_can_be_tried_again(tabs: Tabs, web: Service) -> None:
+    page = tabs.open(web.url)
+    page.route("**/api/UploadItem*filename=red.png", lambda _: None)
+    choose(page, PICTURES)
+    expect_states(page, "sending", "done", "done")
+    page.get_by_role("button", name="Cancel red.png").click()
+    page.unroute_all(behavior="ignoreErrors")
+    page.get_by_role("button", name="Retry red.png").click()
+    expect_states(page, "done", "done", "done")
+    page.get_by_role("link", name="Open the gallery").click()
+    expect(tiles(page)).to_have_count(3)
+    assert tile_names(page) == NAMES
+
+
+def test_cancelling_everything_leaves_no_gallery(tabs: Tabs, web: Service) -> None:
+    page = tabs.open(web.url)
+    page.route("**/api/UploadItem*", lambda _: None)
+    with page.expect_response("**/api/CreateGallery") as made:
+        choose(page, PICTURES)
+    expect_states(page, "sending", "sending", "waiting")
+    with posted(page, "/delete"):
+        page.get_by_role("button", name="Cancel all").click()
+    expect_states(page, "cancelled", "cancelled", "cancelled")
+    expect(page.get_by_label("Link to share")).to_be_hidden()
+    reader = made.value.json()["reader_id"]
+    assert call(web.port, "GET", f"/api/GetItems/m{reader}").status == 404
+
+
+def test_a_file_that_is_too_large_says_so_and_the_others_arrive(tabs: Tabs, tmp_path: Path) -> None:
+    strict = Service(tmp_path / "data", ("--anonymous-file", "4k"))
+    strict.start()
+    try:
+        page = tabs.open(strict.url)
+        tabs.expect("status of 413")
+        expect(page.get_by_text("Up to 4 KiB a file.")).to_be_visible()
+        big = payload("big.bin", bytes(100_000), "application/octet-stream")
+        choose(page, [PICTURES[0], big, PICTURES[2]])
+        expect_states(page, "done", "failed", "done")
+        expect(page.locator("#uploads-words")).to_have_text("2 files uploaded, 1 failed")
+        expect(rows(page).nth(1).locator(".upload-note")).to_contain_text("4")
+        with page.expect_response("**/api/UploadItem*big.bin"):
+            page.get_by_role("button", name="Retry big.bin").click()
+        expect_states(page, "done", "failed", "done")
+        page.get_by_role("link", name="Open the gallery").click()
+        expect(tiles(page)).to_have_count(2)
+        assert tile_names(page) == ["red.png", "blue.png"]
+    finally:
+        assert strict.stop() == 0
+
+
+# --- the owner, in place ---
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A gallery of three pictures before whoever made it."""
+
+    page: Page
+    gallery: Gallery
+
+    def expect_order(self, *names: str) -> None:
+        """The order is as told here, after a reload, and over the API."""
+        assert tile_names(self.page) == list(names)
+        self.page.reload()
+        assert tile_names(self.page) == list(names)
+        assert self.gallery.names() == list(names)
+
+
+@pytest.fixture(params=["registered", "anonymous"])
+def desk(request: pytest.FixtureRequest, tabs: Tabs, web: Service) -> Desk:
+    """The same for who has an account and for who has none."""
+    cookie = newcomer(web).cookie if request.param == "registered" else ""
+    page = tabs.open(web.url, cookie)
+    return Desk(page, make_on_page(page, web))
+
+
+def test_title_and_captions_are_saved_in_place(desk: Desk) -> None:
+    page = desk.page
+    with posted(page, "/edit"):
+        title(page).fill("Lofoten & back")
+        press(page, "Enter")
+    with posted(page, "/edit"):
+        page.get_by_label("Caption of green.png").fill('The "green" one')
+        press(page, "Tab")
+    expect(page).to_have_title("Lofoten & back · minus")
+    expect(page.locator("#say")).to_have_text("Saved.")
+    page.reload()
+    expect(title(page)).to_have_value("Lofoten & back")
+    expect(page.get_by_label("Caption of green.png")).to_have_value('The "green" one')
+    assert desk.gallery.read()["GALLERY_TITLE"] == "Lofoten & back"
+
+
+def test_a_tile_is_dragged_to_another_place(desk: Desk) -> None:
+    page = desk.page
+    page.set_viewport_size({"width": 1280, "height": 1600})  # all of them in view
+    source = tile(page, "red.png").bounding_box()
+    target = tile(page, "blue.png").bounding_box()
+    assert source
+    assert target
+    page.mouse.move(source["x"] + source["width"] / 2, source["y"] + source["height"] / 2)
+    page.mouse.down()
+    x, y = target["x"] + target["width"] * 0.8, target["y"] + target["height"] / 2
+    page.mouse.move(x, y, steps=5)
+    expect(tile(page, "blue.png")).to_have_class(re.compile("drop-after"))
+    with posted(page, "/move"):
+        page.mouse.up()
+    expect(page.locator("#viewer")).to_be_hidden()
+    desk.expect_order("green.png", "blue.png", "red.png")
+
+
+def test_buttons_move_a_tile(desk: Desk) -> None:
+    page = desk.page
+    with posted(page, "/move"):
+        page.get_by_role("button", name="Move red.png later").click()
+    with posted(page, "/move"):
+        page.get_by_role("button", name="Move blue.png earlier").click()
+    desk.expect_order("green.png", "blue.png", "red.png")
+    first = page.get_by_role("button", name="Move green.png earlier")
+    expect(first).to_have_attribute("aria-disabled", "true")
+
+
+def test_the_keyboard_moves_a_tile_and_keeps_the_focus_on_it(desk: Desk) -> None:
+    page = desk.page
+    link = tile(page, "blue.png").locator("a.open")
+    link.focus()
+    for key in ("Alt+ArrowLeft", "Alt+ArrowUp"):
+        with posted(page, "/move"):
+            press(page, key)
+    expect(page.locator("#say")).to_have_text("blue.png is now 1 of 3.")
+    press(page, "Alt+ArrowLeft")  # is the first already: nothing happens
+    expect(link).to_be_focused()
+    desk.expect_order("blue.png", "red.png", "green.png")
+
+
+def test_more_files_are_added_in_their_order(desk: Desk) -> None:
+    page = desk.page
+    more = [payload(f"{n}.txt", b"text", "text/plain") for n in (3, 1, 2)]
+    choose(page, more)
+    expect(tiles(page)).to_have_count(6)  # the page comes anew when all are there
+    expect(page.locator("#file-count")).to_have_text("6 files")
+    desk.expect_order(*NAMES, "3.txt", "1.txt", "2.txt")
+
+
+def test_one_item_is_deleted_when_that_is_confirmed(desk: Desk) -> None:
+    page = desk.page
+    delete = page.get_by_role("button", name="Delete green.png")
+    dialog = page.get_by_role("dialog")
+    delete.click()
+    expect(dialog).to_contain_text("Delete green.png? There is no way back.")
+    press(page, "Escape")
+    expect(dialog).to_have_count(0)
+    expect(tiles(page)).to_have_count(3)
+    delete.click()
+    with posted(page, "/delete"):
+        dialog.get_by_role("button", name="Delete").click()
+    expect(tiles(page)).to_have_count(2)
+    expect(tile(page, "blue.png").locator("a.open")).to_be_focused()
+    expect(page.locator("#file-count")).to_have_text("2 files")
+    desk.expect_order("red.png", "blue.png")
+
+
+def test_the_gallery_is_deleted(desk: Desk, tabs: Tabs) -> None:
+    page, gone = desk.page, f"/m{desk.gallery.reader}"
+    page.get_by_text("Delete this gallery").click()
+    page.get_by_role("button", name="Delete gallery").click()
+    expect(page.get_by_text("Deleted.")).to_be_visible()
+    tabs.expect("status of 404")
+    page.goto(desk.gallery.url)
+    expect(page.get_by_role("heading", name="There is nothing here")).to_be_visible()
+    assert call(desk.gallery.service.port, "GET", gone).status == 404
+
+
+def test_an_item_is_edited_and_deleted_on_its_own_page(desk: Desk) -> None:
+    page = desk.page
+    tile(page, "green.png").hover()
+    address = tile(page, "green.png").locator("a.open").get_attribute("href")
+    page.goto(f"{desk.gallery.service.url.rstrip('/')}{address}")
+    title(page).fill("Meadow")
+    page.get_by_label("Caption").fill("In May")
+    page.get_by_label("File name").fill("meadow.png")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Meadow")
+    expect(page.locator(".lead")).to_have_text("In May")
+    assert desk.gallery.names() == ["red.png", "meadow.png", "blue.png"]
+    page.get_by_text("Delete this file").click()
+    page.get_by_role("button", name="Delete file").click()
+    page.wait_for_url(f"{desk.gallery.url}?note=deleted")
+    desk.expect_order("red.png", "blue.png")
+
+
+def test_a_gallery_is_listed_while_it_is_public(tabs: Tabs, web: Service) -> None:
+    owner = newcomer(web)
+    gallery = owner.gallery({"a.png": PICTURES[0]["buffer"]}, "Seen by all")
+    page = tabs.open(gallery.url, owner.cookie)
+    stranger = tabs.open(f"{web.url}u{owner.name}")
+    card = stranger.get_by_role("heading", name="Seen by all")
+    expect(card).to_have_count(0)
+    with posted(page, "/edit"):
+        page.get_by_role("button", name="Make public").click()
+    expect(page.get_by_role("button", name="Make private")).to_be_visible()
+    page.reload()
+    stranger.reload()
+    expect(card).to_be_visible()
+    with posted(page, "/edit"):
+        page.get_by_role("button", name="Make private").click()
+    expect(page.get_by_role("button", name="Make public")).to_be_visible()
+    stranger.reload()
+    expect(card).to_have_count(0)
+    stranger.goto(gallery.url)
+    expect(tiles(stranger)).to_have_count(1)
+    robots = stranger.locator('meta[name="robots"]')
+    expect(robots).to_have_attribute("content", "noindex")
+
+
+# --- strangers ---
+
+
+def expect_no_controls(page: Page) -> None:
+    """Nothing but looking: no form but that of signing out, no field to write in."""
+    expect(page.get_by_role("main").locator("form, details")).to_have_count(0)
+    writable = page.locator("input:not([readonly]):not([type=hidden]), textarea:not([readonly])")
+    expect(writable).to_have_count(0)
+    expect(page.locator('script[src*="edit.js"]')).to_have_count(0)
+
+
+def test_another_browser_edits_only_with_the_editing_link(tabs: Tabs, web: Service) -> None:
+    maker = tabs.open(web.url)
+    gallery = make_on_page(maker, web)
+    link = maker.get_by_label("Keep this link to edit later").input_value()
+    other = tabs.open(gallery.url)
+    expect_no_controls(other)
+    other.goto(link)
+    other.wait_for_url(gallery.url)  # the address that can be given away
+    with posted(other, "/edit"):
+        title(other).fill("From elsewhere")
+        press(other, "Enter")
+    assert gallery.read()["GALLERY_TITLE"] == "From elsewhere"
+    third = tabs.open(other.url)
+    expect_no_controls(third)
+
+
+def test_a_stranger_sees_no_controls(tabs: Tabs, web: Service) -> None:
+    owner, stranger = newcomer(web), newcomer(web)
+    files = {"a.png": PICTURES[0]["buffer"], "b.txt": b"text", "c.bin": bytes(9)}
+    for gallery in (owner.gallery(files), Person(web).gallery(files)):
+        for cookie in (stranger.cookie, ""):
+            page = tabs.open(gallery.url, cookie)
+            expect(tiles(page)).to_have_count(3)
+            expect_no_controls(page)
+            for place in range(3):
+                page.goto(gallery.item_url(place))
+                expect_no_controls(page)
+
+
+def forms_of(gallery: Gallery) -> dict[str, dict[str, str]]:
+    """Everything that a gallery's pages post to, with fields that its owner could send."""
+    reader, (first, second) = gallery.reader, gallery.items
+    return {
+        f"/m{reader}/edit": {"name": "Mine now", "is_public": "true"},
+        f"/m{reader}/move": {"item": first, "to": "1"},
+        f"/m{reader}/order": {"items": f"{second},{first}"},
+        f"/m{reader}/add": {"file": "text"},
+        f"/l{first}/edit": {"key": reader, "caption": "Mine now", "title": "x", "name": "x.txt"},
+        f"/l{second}/edit": {"caption": "Mine now"},
+        f"/l{first}/delete": {"key": reader},
+        f"/l{second}/delete": {},
+        "/api/SaveGallery": {"id": reader, "name": "Mine now", "items": second},
+        f"/api/set_public/{reader}": {},
+        f"/api/set_private/{reader}": {},
+        "/api/DeleteGallery": {"id": reader},
+        f"/m{reader}/delete": {},
+    }
+
+
+SEND = """async ([path, fields]) => {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) {
+    if (name === "file") form.append(name, new File([value], "added.txt"));
+    else form.append(name, value);
+  }
+  const body = path.endsWith("/add") ? form : new URLSearchParams(form);
+  const headers = { Accept: "application/json" };
+  return (await fetch(path, { method: "POST", body, headers })).status;
+}"""
+
+
+def test_the_list_of_forms_is_complete(web: Service) -> None:
+    known = forms_of(Gallery(web, "", "", ["", ""]))
+    served = [
+        route.path.replace("{id}", "")
+        for route in app.ROUTES
+        if "POST" in (getattr(route, "methods", None) or ()) and re.match("/[ml]{id}", route.path)
+    ]
+    assert len(served) == 7
+    assert set(served) - set(known) == set()
+
+
+@pytest.mark.parametrize("owned", [True, False], ids=["of a user", "anonymous"])
+@pytest.mark.parametrize("signed_in", [True, False], ids=["by another user", "by nobody"])
+def test_what_a_stranger_sends_from_a_page_is_refused(
+    owned: bool, signed_in: bool, tabs: Tabs, web: Service
+) -> None:
+    maker = newcomer(web) if owned else Person(web)
+    gallery = maker.gallery({"a.txt": b"a", "b.txt": b"b"})
+    before = gallery.read()
+    page = tabs.open(gallery.url, newcomer(web).cookie if signed_in else "")
+    tabs.expect("status of 403")
+    forms = forms_of(gallery)
+    assert {path: page.evaluate(SEND, [path, forms[path]]) for path in forms} == dict.fromkeys(
+        forms, 403
+    )
+    assert gallery.read() == before
+    page.goto(gallery.item_url(0))
+    expect(page.get_by_text("Mine now")).to_have_count(0)
+
+
+def test_what_needs_an_account_is_refused_without_one(tabs: Tabs, web: Service) -> None:
+    owner = newcomer(web)
+    page = tabs.open(f"{web.url}u{owner.name}")
+    tabs.expect("status of 401")
+    paths = ["profile", "password", "clients", f"clients/{web.api_key}/revoke"]
+    addresses = [f"/settings/{path}" for path in paths]
+    addresses += [f"/u{owner.name}/{verb}" for verb in ("follow", "unfollow")]
+    fields = {"name": "x", "display_name": "x", "password1": PASSWORD, "password2": PASSWORD}
+    assert {page.evaluate(SEND, [path, fields]) for path in addresses} == {401}
+
+
+# --- the viewer ---
+
+MIXED = {
+    "red.png": PICTURES[0]["buffer"],
+    "green.png": PICTURES[1]["buffer"],
+    "poem.txt": POEM.encode(),
+    "silence.wav": sound(),
+    "data.bin": bytes(2000),
+}
+
+
+def open_viewer(page: Page, name: str) -> Locator:
+    """Open the viewer by keyboard. -> its count"""
+    tile(page, name).locator("a.open").focus()
+    press(page, "Enter")
+    expect(page.get_by_role("dialog", name="Viewer")).to_be_visible()
+    return page.locator("#viewer-count")
+
+
+def test_the_viewer_is_walked_by_keyboard(tabs: Tabs, web: Service) -> None:
+    page = tabs.open(Person(web).gallery(MIXED).url)
+    address, stage = page.url, page.locator("#viewer-stage")
+    count = open_viewer(page, "green.png")
+    expect(count).to_have_text("2 of 5")
+    expect(stage.locator("img")).to_have_attribute("alt", "green.png")
+    for key, words in [
+        ("ArrowRight", "3 of 5"),
+        ("ArrowRight", "4 of 5"),
+        ("ArrowLeft", "3 of 5"),
+        ("ArrowLeft", "2 of 5"),
+        ("End", "5 of 5"),
+        ("ArrowRight", "5 of 5"),
+        ("Home", "1 of 5"),
+        ("ArrowLeft", "1 of 5"),
+        ("ArrowRight", "2 of 5"),
+        ("ArrowRight", "3 of 5"),
+    ]:
+        press(page, key)
+        expect(count).to_have_text(words)
+    expect(page.locator("#viewer-words")).to_have_text("poem.txt")
+    press(page, "Escape")
+    expect(page.locator("#viewer")).to_be_hidden()
+    expect(tile(page, "poem.txt").locator("a.open")).to_be_focused()
+    page.wait_for_url(address)
+
+
+def test_the_viewer_keeps_the_focus_inside(tabs: Tabs, web: Service) -> None:
+    page = tabs.open(Person(web).gallery(MIXED).url)
+    open_viewer(page, "red.png")
+    reached = set()
+    for _ in range(12):
+        focus = "[document.activeElement.id, document.activeElement.closest('.viewer') !== null]"
+        name, inside = page.evaluate(focus)
+        assert inside or name == ""  # between the last and the first it is the window's turn
+        reached.add(name)
+        press(page, "Tab")
+    steps = ("details", "download", "close", "previous", "next")
+    assert reached - {""} == {f"viewer-{step}" for step in steps}
+
+
+def test_the_viewer_shows_text_and_plays_sound_and_film(
+    tabs: Tabs, web: Service, film: bytes
+) -> None:
+    gallery = Person(web).gallery({**MIXED, "film.webm": film})
+    page = tabs.open(f"{gallery.url}#{gallery.items[2]}")  # a link to one item opens it
+    stage = page.locator("#viewer-stage")
+    expect(page.locator("#viewer-count")).to_have_text("3 of 6")
+    expect(stage.locator("pre")).to_have_text(POEM, use_inner_text=False)
+    press(page, "ArrowRight")
+    expect(stage.locator("audio")).to_have_js_property("error", None)
+    stage.locator("audio").evaluate("(sound) => sound.play()")
+    press(page, "ArrowRight")
+    expect(stage.get_by_role("link", name="Download")).to_have_attribute("download", "data.bin")
+    press(page, "ArrowRight")
+    stage.locator("video").evaluate("(film) => film.play()")
+    expect(stage.locator("video")).to_have_js_property("videoWidth", 64)
+    press(page, "Escape")
+    expect(stage.locator("video")).to_have_count(0)  # silent once closed
+
+
+def test_the_viewer_opens_by_click_and_closes_by_going_back(tabs: Tabs, web: Service) -> None:
+    page = tabs.open(Person(web).gallery(MIXED).url)
+    address = page.url
+    tile(page, "red.png").locator("a.open").click()
+    page.get_by_role("button", name="Next").click()
+    expect(page.locator("#viewer-count")).to_have_text("2 of 5")
+    page.go_back()
+    expect(page.locator("#viewer")).to_be_hidden()
+    assert page.url == address
+    tile(page, "red.png").locator("a.open").click()
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#viewer")).to_be_hidden()
+
+
+def swipe(page: Page, across: int, down: int = 0) -> None:
+    """A finger on the middle of the screen."""
+    session = page.context.new_cdp_session(page)
+    x, y = NARROW["width"] // 2 - across // 2, NARROW["height"] // 2 - down // 2
+    moves = [(x + across * part // 4, y + down * part // 4) for part in range(5)]
+    steps = [("touchStart", moves[:1]), *(("touchMove", [at]) for at in moves[1:])]
+    for kind, points in [*steps, ("touchEnd", [])]:
+        touches = [{"x": at[0], "y": at[1]} for at in points]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touches})
+
+
+def test_the_viewer_is_walked_by_swiping(tabs: Tabs, web: Service) -> None:
+    gallery = Person(web).gallery(MIXED)
+    page = tabs.open(gallery.url, viewport=NARROW, has_touch=True, is_mobile=True)
+    tile(page, "red.png").locator("a.open").tap()
+    count = page.locator("#viewer-count")
+    expect(count).to_have_text("1 of 5")
+    for across, down, words in [
+        (-160, 10, "2 of 5"),
+        (160, -10, "1 of 5"),
+        (-30, 0, "1 of 5"),  # a slip
+        (-160, 0, "2 of 5"),
+    ]:
+        swipe(page, across, down)
+        expect(count).to_have_text(words)
+
+
+# --- accounts ---
+
+
+def test_an_account_is_made_left_and_entered_again(tabs: Tabs, web: Service) -> None:
+    name = f"Person{next(counter)}"
+    page = tabs.open(f"{web.url}register")
+    register(page, name, email="person@example.org")
+    page.wait_for_url(web.url)
+    expect(page.locator(".whoami")).to_have_text(name)
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url(web.url)
+    expect(page.locator(".whoami")).to_have_count(0)
+    for path in ("mine", "feed", "history", "settings"):
+        page.goto(f"{web.url}{path}")
+        page.wait_for_url(f"{web.url}signin?next={path}")
+    sign_in(page, name)
+    page.wait_for_url(f"{web.url}settings")
+    expect(page.locator(".whoami")).to_have_text(name)
+
+
+def test_signing_out_ends_the_session_itself(tabs: Tabs, web: Service) -> None:
+    person = newcomer(web)
+    first, second = (tabs.open(f"{web.url}mine", person.cookie) for _ in range(2))
+    first.get_by_role("button", name="Sign out").click()
+    first.wait_for_url(web.url)
+    second.reload()
+    second.wait_for_url(f"{web.url}signin?next=mine")
+
+
+def test_a_wrong_password_is_told_at_its_field(tabs: Tabs, web: Service) -> None:
+    person = newcomer(web)
+    page = tabs.open(f"{web.url}signin?next=mine")
+    tabs.expect("status of 400")
+    sign_in(page, person.name, "wrong horse")
+    password = page.get_by_label("Password")
+    expect(password).to_have_attribute("aria-invalid", "true")
+    expect(password).to_have_accessible_description("The username or the password is wrong.")
+    expect(page.get_by_label("User name")).to_have_value(person.name)
+    expect(password).to_have_value("")
+    sign_in(page, person.name)
+    page.wait_for_url(f"{web.url}mine")
+
+
+@pytest.mark.parametrize(
+    "onward", ["//evil.example/", "https://evil.example/", "/\\evil.example", "javascript:alert(1)"]
+)
+def test_signing_in_never_leads_to_another_host(onward: str, tabs: Tabs, web: Service) -> None:
+    person = newcomer(web)
+    page = tabs.open(f"{web.url}signin?{urlencode({'next': onward})}")
+    sign_in(page, person.name)
+    page.wait_for_url(web.url)
+
+
+def test_what_is_wrong_with_a_registration_is_told_at_the_fields(tabs: Tabs, web: Service) -> None:
+    taken = newcomer(web)
+    page = tabs.open(f"{web.url}register")
+    tabs.expect("status of 400")
+    register(page, taken.name, "another horse", "person@example.org")
+    username = page.get_by_label("User name")
+    password = page.get_by_label("Password", exact=True)
+    expect(username).to_have_accessible_description("This username is already taken.")
+    expect(password).to_have_accessible_description("The password does not match.")
+    expect(username).to_have_value(taken.name)
+    expect(page.get_by_label("Email")).to_have_value("person@example.org")
+    expect(password).to_have_value("")
+    name = f"fresh{next(counter)}"
+    register(page, name)
+    page.wait_for_url(web.url)
+    expect(page.locator(".whoami")).to_have_text(name)
+
+
+def test_an_api_client_is_made_and_revoked_when_that_is_confirmed(tabs: Tabs, web: Service) -> None:
+    page = tabs.open(f"{web.url}settings", newcomer(web).cookie)
+    page.get_by_label("Name of a new client").fill("my script")
+    page.get_by_role("button", name="Make client").click()
+    key = page.get_by_label("Key", exact=True).input_value()
+    secret = page.get_by_label("Secret", exact=True).input_value()
+    config = page.get_by_label("Configuration").input_value()
+    assert f"api_key: {key}\napi_secret: {secret}\n" in config
+    page.goto(f"{web.url}settings")
+    expect(page.get_by_text(secret)).to_have_count(0)
+    page.get_by_role("button", name="Revoke my script").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Revoke my script").click()
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(page.get_by_text("The API client is revoked.")).to_be_visible()
+    expect(page.locator(".clients")).to_have_count(0)
+
+
+def test_followed_people_fill_the_feed(tabs: Tabs, web: Service) -> None:
+    author, reader = newcomer(web), newcomer(web)
+    gallery = author.gallery({"a.txt": b"a"}, "News")
+    author.post(f"/api/set_public/{gallery.reader}")
+    page = tabs.open(f"{web.url}u{author.name}", reader.cookie)
+    page.get_by_role("button", name="Follow").click()
+    expect(page.get_by_text("1 follower")).to_be_visible()
+    page.goto(f"{web.url}feed")
+    page.get_by_role("link", name="News").click()
+    page.wait_for_url(gallery.url)
+    page.goto(f"{web.url}history")
+    expect(page.get_by_role("link", name="News")).to_be_visible()
+    page.goto(f"{web.url}u{author.name}")
+    page.get_by_role("button", name="Unfollow").click()
+    expect(page.get_by_text("0 followers")).to_be_visible()
+
+
+# --- without script ---
+
+
+@pytest.fixture(params=["registered", "anonymous"])
+def plain(request: pytest.FixtureRequest, tabs: Tabs, web: Service) -> Desk:
+    """A gallery that was made by the form alone, in a browser that runs no script."""
+    cookie = newcomer(web).cookie if request.param == "registered" else ""
+    page = tabs.open(web.url, cookie, java_script_enabled=False)
+    choose(page, PICTURES)
+    page.get_by_role("button", name="Upload").click()
+    expect(tiles(page)).to_have_count(3)
+    return Desk(page, gallery_of(page, web, page.url))
+
+
+def test_without_script_files_make_a_gallery_that_can_be_walked(plain: Desk) -> None:
+    page = plain.page
+    plain.expect_order(*NAMES)
+    expect(title(page)).to_have_value("red.png and 2 more")
+    tile(page, "red.png").locator("a.open").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("red.png")
+    expect(page.get_by_role("link", name="Previous")).to_have_count(0)
+    for name in NAMES[1:]:
+        page.get_by_role("link", name="Next").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    expect(page.get_by_role("link", name="Next")).to_have_count(0)
+    page.get_by_role("link", name="Previous").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("green.png")
+    page.get_by_role("link", name="red.png and 2 more").click()
+    page.wait_for_url(plain.gallery.url)
+
+
+def test_without_script_everything_is_edited_by_forms(plain: Desk) -> None:
+    page = plain.page
+    title(page).fill("Plain")
+    page.get_by_role("button", name="Save title").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    expect(page).to_have_title("Plain · minus")
+    page.get_by_label("Caption of green.png").fill("grass")
+    page.get_by_role("button", name="Save caption of green.png").click()
+    expect(page.get_by_label("Caption of green.png")).to_have_value("grass")
+    page.get_by_role("button", name="Move blue.png earlier").click()
+    plain.expect_order("red.png", "blue.png", "green.png")
+    page.get_by_role("button", name="Move red.png later").click()
+    plain.expect_order("blue.png", "red.png", "green.png")
+    choose(page, [payload("more.txt", b"text", "text/plain")])
+    page.get_by_role("button", name="Upload").click()
+    expect(page.get_by_text("Added.")).to_be_visible()
+    plain.expect_order("blue.png", "red.png", "green.png", "more.txt")
+    page.get_by_role("button", name="Delete red.png").click()
+    expect(page.get_by_text("Deleted.")).to_be_visible()
+    plain.expect_order("blue.png", "green.png", "more.txt")
+
+
+def test_without_script_an_item_and_the_gallery_are_edited_and_deleted(plain: Desk) -> None:
+    page, port = plain.page, plain.gallery.service.port
+    tile(page, "red.png").locator("a.open").click()
+    title(page).fill("Poppy")
+    page.get_by_label("Caption").fill("in the field")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Poppy")
+    page.get_by_text("Delete this file").click()
+    page.get_by_role("button", name="Delete file").click()
+    expect(tiles(page)).to_have_count(2)
+    page.get_by_text("Delete this gallery").click()
+    page.get_by_role("button", name="Delete gallery").click()
+    expect(page.get_by_text("Deleted.")).to_be_visible()
+    assert call(port, "GET", f"/m{plain.gallery.reader}").status == 404
+
+
+def test_without_script_a_gallery_is_published(tabs: Tabs, web: Service) -> None:
+    owner = newcomer(web)
+    gallery = owner.gallery({"a.txt": b"a"}, "Out")
+    page = tabs.open(gallery.url, owner.cookie, java_script_enabled=False)
+    page.get_by_role("button", name="Make public").click()
+    expect(page.get_by_role("button", name="Make private")).to_be_visible()
+    page.goto(f"{web.url}u{owner.name}")
+    expect(page.get_by_role("heading", name="Out")).to_be_visible()
+
+
+def test_without_script_an_account_is_made_kept_and_entered(tabs: Tabs, web: Service) -> None:
+    name = f"plain{next(counter)}"
+    page = tabs.open(f"{web.url}register", java_script_enabled=False)
+    register(page, name)
+    expect(page.locator(".whoami")).to_have_text(name)
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_label("Name (optional)").fill("Plain Jane")
+    page.get_by_label("About you").fill("Two\nlines")
+    page.get_by_role("button", name="Save profile").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    expect(page.get_by_label("About you")).to_have_value("Two\nlines")
+    expect(page.locator(".whoami")).to_have_text("Plain Jane")
+    page.get_by_label("Old password").fill("wrong horse")
+    page.get_by_label("New password", exact=True).fill("battery staple")
+    page.get_by_label("New password again").fill("battery staple")
+    page.get_by_role("button", name="Change password").click()
+    expect(page.get_by_role("alert")).to_have_text("The old password is wrong.")
+    page.get_by_label("Old password").fill(PASSWORD)
+    page.get_by_label("New password", exact=True).fill("battery staple")
+    page.get_by_label("New password again").fill("battery staple")
+    page.get_by_role("button", name="Change password").click()
+    expect(page.get_by_text("The password is changed")).to_be_visible()
+    page.get_by_label("Name of a new client").fill("my script")
+    page.get_by_role("button", name="Make client").click()
+    expect(page.get_by_label("Secret", exact=True)).to_be_visible()
+    page.get_by_role("button", name="Revoke my script").click()
+    expect(page.get_by_text("The API client is revoked.")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    page.goto(f"{web.url}mine")
+    sign_in(page, name, "battery staple")
+    page.wait_for_url(f"{web.url}mine")
+
+
+def test_without_script_follow_and_unfollow_are_buttons(tabs: Tabs, web: Service) -> None:
+    author = newcomer(web)
+    page = tabs.open(f"{web.url}u{author.name}", newcomer(web).cookie, java_script_enabled=False)
+    page.get_by_role("button", name="Follow").click()
+    page.get_by_role("button", name="Unfollow").click()
+    expect(page.get_by_role("button", name="Follow", exact=True)).to_be_visible()
+
+
+# --- for everybody: axe, narrow screens ---
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A place with every kind of page: a public gallery of every kind of item, and who sees it."""
+
+    owner: Person
+    reader: Person
+    gallery: Gallery
+    empty: Gallery
+
+    def address(self, path: str) -> str:
+        return f"{self.gallery.service.url}{path}"
+
+
+@pytest.fixture(scope="module")
+def scene(web: Service, film: bytes) -> Scene:
+    owner, reader = newcomer(web, "owner"), newcomer(web)
+    files = {
+        "red.png": PICTURES[0]["buffer"],
+        "film.webm": film,
+        "silence.wav": sound(),
+        "poem.txt": POEM.encode() * 40 + LONG.encode(),
+        f"{LONG}.bin": bytes(2000),
+        "portrait.png": picture("teal", (200, 500)),
+        "tiny.png": picture("black", (9, 9)),
+    }
+    gallery, empty = owner.gallery(files, f"Summer {LONG}"), owner.gallery({}, "Empty")
+    owner.post("/settings/profile", {"display_name": f"Owner {LONG}", "description": LONG})
+    owner.post(f"/l{gallery.items[0]}/edit", {"title": "Poppy", "caption": f"In {LONG}"})
+    owner.post(f"/l{gallery.items[3]}/edit", {"caption": "A poem"})
+    for made in (gallery, empty):
+        owner.post(f"/api/set_public/{made.reader}")
+    reader.post(f"/u{owner.name}/follow")
+    call(web.port, "GET", f"/m{gallery.reader}", {"Cookie": f"sessionid={reader.cookie}"})
+    return Scene(owner, reader, gallery, empty)
