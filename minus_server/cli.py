@@ -165,65 +165,31 @@ def _network(text: str) -> IPv4Network | IPv6Network:
         raise argparse.ArgumentTypeError(f"{text!r} is no address and no network") from None
 
 
+_LIMITS: tuple[tuple[str, Callable[[str], int], str, str], ...] = (
+    ("registration-quota", _size, "10G", "room in bytes for the files of whoever registers"),
+    ("anonymous-galleries", _number, "100", "galleries without an account, an hour and address"),
+    ("anonymous-file", _size, "1G", "bytes of the largest file in them"),
+    ("anonymous-total", _size, "20G", "room in bytes for all of them together"),
+    ("anonymous-days", _number, "30", "days without a visit after which they end"),
+)
+
+
 def _web_options(serve: argparse.ArgumentParser) -> None:
     """What the service lets people do who have no account."""
+    for name, ways, about in (
+        ("registration", ("closed", "open"), "whether anybody may make an account"),
+        ("anonymous", ("on", "off"), "whether galleries can be made without an account"),
+    ):
+        shown = f"{about} (default: {ways[0]})"
+        serve.add_argument(f"--{name}", choices=ways, default=ways[0], help=shown)
+    for name, kind, usual, about in _LIMITS:
+        shown = f"{about} (default: {usual})"
+        serve.add_argument(f"--{name}", type=kind, default=usual, metavar="N", help=shown)
+    about = "what picture addresses of API v1 begin with"
+    serve.add_argument("--image-base", metavar="URL", help=about)
+    about = "address or network of a proxy whose X-Forwarded-For is believed; repeatable"
     serve.add_argument(
-        "--registration",
-        choices=("open", "closed"),
-        default="closed",
-        help="whether anybody may make an account (default: %(default)s)",
-    )
-    serve.add_argument(
-        "--registration-quota",
-        type=_size,
-        default="10G",
-        metavar="BYTES",
-        help="room for the files of whoever registers (default: %(default)s)",
-    )
-    serve.add_argument(
-        "--anonymous",
-        choices=("on", "off"),
-        default="on",
-        help="whether galleries can be made without an account (default: %(default)s)",
-    )
-    serve.add_argument(
-        "--anonymous-galleries",
-        type=_number,
-        default=100,
-        metavar="N",
-        help="such galleries an hour from one address (default: %(default)s)",
-    )
-    serve.add_argument(
-        "--anonymous-file",
-        type=_size,
-        default="1G",
-        metavar="BYTES",
-        help="largest file in them (default: %(default)s)",
-    )
-    serve.add_argument(
-        "--anonymous-total",
-        type=_size,
-        default="20G",
-        metavar="BYTES",
-        help="room for all of them together (default: %(default)s)",
-    )
-    serve.add_argument(
-        "--anonymous-days",
-        type=_number,
-        default=30,
-        metavar="N",
-        help="days without a visit after which they end (default: %(default)s)",
-    )
-    serve.add_argument(
-        "--image-base", metavar="URL", help="what picture addresses of API v1 begin with"
-    )
-    serve.add_argument(
-        "--trusted-proxy",
-        type=_network,
-        action="append",
-        default=[],
-        metavar="ADDRESS",
-        help="address or network of a proxy whose X-Forwarded-For is believed; repeatable",
+        "--trusted-proxy", type=_network, action="append", default=[], metavar="IP", help=about
     )
 
 

@@ -121,11 +121,14 @@ def ask(service: Service, sql: str, **values: str) -> list[tuple[Any, ...]]:
         return list(rows.execute(sql, values))
 
 
+_BESIDE = re.compile(r'INTO "(limits|sqlite_sequence)"')
+
+
 def dump(service: Service) -> tuple[list[str], set[str]]:
-    """All rows, and the names of all files of bytes."""
+    """All rows but those that count attempts, and the names of all files of bytes."""
     path = f"file:{service.data / 'catalog.sqlite3'}?mode=ro"
     with closing(sqlite3.connect(path, uri=True)) as rows:
-        lines = [line for line in rows.iterdump() if 'INTO "limits"' not in line]
+        lines = [line for line in rows.iterdump() if not _BESIDE.search(line)]
     folders = (service.data / "blobs").rglob("*"), (service.data / "incoming").iterdir()
     return lines, {path.name for paths in folders for path in paths}
 
@@ -293,7 +296,8 @@ PERSON_FORMS = {
         "settings/clients/{client}/revoke", {}, "settings?note=revoked", CLIENTS, 1, 0
     ),
     "password": Form(
-        "settings/password", {"old": PASSWORD, "password1": "a new horse", "password2": "a new horse"},
+        "settings/password",
+        {"old": PASSWORD, "password1": "a new one", "password2": "a new one"},
         "settings?note=password", "SELECT count(*) FROM tokens JOIN users u ON u.n = user_n"
         " WHERE u.slug = :me", 1, 0,
     ),
@@ -358,7 +362,7 @@ def test_a_form_of_a_person_works_without_script(site: Service, name: str, accep
 
 
 @answered
-def test_following_ends_by_a_form(site: Service, bob: Browser, accept: str) -> None:
+def test_following_ends_by_a_form(site: Service, accept: str) -> None:
     me = Browser(site).register("formuser")
     other = Browser(site).register("formother")
     stage = Scene(me, "", "", {"other": other.slug})
@@ -412,6 +416,7 @@ def test_signing_out_by_form_ends_the_session(site: Service) -> None:
 
 # --- refusals ---
 
+SETTINGS = ("settings/profile", "settings/password", "settings/clients")
 ERRORS: list[tuple[str, dict[str, Any], int]] = [
     ("m{id}/edit", {"name": " "}, 400),
     ("m{id}/edit", {"name": "a\nb"}, 400),
@@ -459,10 +464,11 @@ def test_a_refused_form_says_why_and_changes_nothing(
     before = dump(alice.service)
     answer = submit(stage, Form(path, fields, "", "", "", ""), accept)
     assert answer.status == status
-    if accept == HTML or path in ("signin", "register") or path.startswith("settings"):
+    if accept == HTML:
         assert answer.headers.get_content_type() == "text/html"
         assert answer.headers["Content-Security-Policy"] == CSP
-    else:
+        assert answer.body.count(b"<h1") == 1
+    elif path not in ("signin", "register", *SETTINGS):  # these show their page again
         assert answer.headers.get_content_type() == JSON
         assert all(answer.json()[key] for key in ("error", "error_description"))
     assert dump(alice.service) == before
@@ -568,7 +574,9 @@ def changing_routes() -> list[tuple[str, str]]:
 READING = re.compile(r"/api/(GetItems/\{id\}|(MyGalleries|pane/\w+)\.json(/\{page\})?)")
 
 
-@pytest.mark.parametrize(("method", "path"), changing_routes(), ids=" ".join)
+@pytest.mark.parametrize(
+    ("method", "path"), changing_routes(), ids=[" ".join(route) for route in changing_routes()]
+)
 def test_a_page_of_another_site_changes_nothing_with_our_cookie(
     site: Service, method: str, path: str
 ) -> None:
@@ -587,7 +595,7 @@ def test_a_page_of_another_site_changes_nothing_with_our_cookie(
     fields = {"id": stage.id, "editor_id": stage.id, "name": "Taken", "items": stage.values["a"]}
     fields |= {"item": stage.values["a"], "to": "1", "caption": "Taken", "is_public": "true"}
     fields |= credentials(me.name) | {"old": PASSWORD}
-    uploads = path in ("/", "/{name}", "/m{id}/add", "/api/UploadItem")
+    uploads = path.endswith(("/", "/{name}", "/add", "/UploadItem", "/files"))
     target = path.format(**known).removeprefix("/")
     _, kind, body = encode("form", fields)
     if uploads:
@@ -599,8 +607,8 @@ def test_a_page_of_another_site_changes_nothing_with_our_cookie(
             answer = me.send("GET", f"{target}?{urlencode(fields)}", {"Accept": "*/*"} | headers)
         else:
             answer = me.send(method, target, {"Accept": "*/*"} | kind | headers, body)
-        if path.startswith(("/api/v2/", "/oauth/")):
-            assert answer.status == 401  # a cookie is worth nothing there
+        if path.startswith(("/api/v2/", "/oauth/")):  # a cookie is worth nothing there
+            assert answer.status == (401 if path.startswith("/api/") else 400)
         elif path == "/{name}" and method != "PUT":
             assert answer.status == 404
         elif READING.fullmatch(path):
@@ -664,7 +672,7 @@ def test_cookies_are_hidden_from_script_and_from_other_sites(
 
 
 def test_every_page_has_the_headers_that_guard_it_and_is_never_kept(
-    alice: Browser, guest: Browser
+    alice: Browser,
 ) -> None:
     stage = scene(alice)
     paths = {
@@ -730,8 +738,9 @@ def test_a_head_answers_as_a_get_without_the_body(
     stage = scene(alice)
     views = "SELECT view_count FROM folders WHERE id = :id"
     answers = [
-        guest.send(method, stage.fill(path), {"Accept": accept}) for method in ("HEAD", "GET")
-    ]
+        guest.send(method, stage.fill(path), {"Accept": accept})
+        for method in ("GET", "GET", "HEAD", "GET")
+    ][2:]
     headed, got = answers
     told = [dict(answer.headers.items()) for answer in answers]
     for headers in told:
@@ -739,7 +748,7 @@ def test_a_head_answers_as_a_get_without_the_body(
     assert (headed.status, headed.body) == (got.status, b"")
     assert told[0] == told[1]
     assert told[0]["content-length"] == str(len(got.body))
-    assert stage.look(views) == [(1 if path == "m{id}" else 0,)]
+    assert stage.look(views) == [(3 if path == "m{id}" else 0,)]
 
 
 # --- who knows the id may look; nothing lists it ---
@@ -945,7 +954,7 @@ def test_the_archive_has_all_in_the_galleries_order(alice: Browser, guest: Brows
         assert archive.namelist() == ["c.txt", "a.txt", "b.txt"]
         assert archive.read("b.txt") == b"b"
     assert answer.headers["Content-Disposition"] == (
-        "attachment; filename=\"S___x_.zip\"; filename*=UTF-8''S%C3%BC%C3%9F__x_.zip"
+        "attachment; filename=\"S____x_.zip\"; filename*=UTF-8''S%C3%BC%C3%9F__x_.zip"
     )
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
@@ -1257,7 +1266,7 @@ def test_a_picture_of_any_kind_has_thumbnails_made_once(
             )
         assert isinstance(red, tuple)
         assert isinstance(blue, tuple)
-        assert (red[0] > 200 > 50 > red[2], blue[2] > 200 > 50 > blue[0]) == (True, True)
+        assert (min(red[0], blue[2]) > 200, max(red[2], blue[0]) < 50) == (True, True)
         assert (derived / kind).read_bytes() == answer.body
         (derived / kind).write_bytes(b"kept")  # what is kept is not made again
         assert guest.get(f"{letter}{item}.png").body == b"kept"

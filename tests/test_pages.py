@@ -434,8 +434,8 @@ def test_title_and_captions_are_saved_in_place(desk: Desk) -> None:
     with posted(page, "/edit"):
         page.get_by_label("Caption of green.png").fill('The "green" one')
         press(page, "Tab")
-    expect(page).to_have_title("Lofoten & back · minus")
     expect(page.locator("#say")).to_have_text("Saved.")
+    expect(page).to_have_title("Lofoten & back · minus")
     page.reload()
     expect(title(page)).to_have_value("Lofoten & back")
     expect(page.get_by_label("Caption of green.png")).to_have_value('The "green" one')

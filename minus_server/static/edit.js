@@ -17,7 +17,10 @@ for (const form of document.querySelectorAll("[data-autosave]")) {
       await post(form.action, new FormData(form));
       const tile = form.closest("li");
       if (tile) tile.dataset.caption = value;
-      else document.title = document.getElementById("gallery-name").textContent = value || field.placeholder;
+      else {
+        const name = document.getElementById("gallery-name").textContent = value || field.placeholder;
+        document.title = `${name} · minus`;
+      }
       say("Saved.");
     } catch (error) {
       saved = before;

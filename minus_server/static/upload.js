@@ -11,7 +11,6 @@ minus.Uploads = class {
   constructor({ editor, parallel, done }) {
     Object.assign(this, { editor, parallel, done });
     this.entries = [];
-    this.finished = []; // ids as the service got them
     this.section = document.getElementById("uploads");
     this.words = document.getElementById("uploads-words");
     this.total = document.getElementById("uploads-progress");
@@ -125,7 +124,6 @@ minus.Uploads = class {
     try { body = JSON.parse(request.responseText); } catch { /* not JSON: told by its status */ }
     if (request.status === 200 && body.id) {
       entry.id = body.id;
-      this.finished.push(body.id);
       this.set(entry, "done");
     } else {
       this.set(entry, "failed", body.error_description
