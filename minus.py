@@ -543,7 +543,7 @@ def _repeatable(body: object) -> bool:
 def _reason(error: BaseException) -> str:
     """The innermost words of an exception of requests, which quotes others with addresses."""
     words = re.split(r"object at 0x\w+>?[,:] |Connection\(.*?\): |[A-Za-z]*Error\(|, '", str(error))
-    return words[-1].strip("()[]'\" ") or type(error).__name__
+    return re.sub(r"""['"]\)*$""", "", words[-1]).strip() or type(error).__name__
 
 
 _SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization", "set-cookie")
@@ -1371,7 +1371,7 @@ def connect(
               no service is named anywhere
     ask       called with a prompt for a username or a password that is given nowhere
     sign_in   at a named service: False for without an account, None for without where none is
-              named in full
+              named
 
     Tokens are kept in the state folder, so that the next call signs in without a request.
     Raises MinusConfigError, MinusAuthError, MinusTemporaryError.
@@ -1381,16 +1381,17 @@ def connect(
     if data and url:
         raise MinusConfigError("a service's address and a data folder exclude each other")
     file, flags = read_config(config), {"url": url, **account}
-    found = {
-        name: flags.get(name) or os.environ.get(f"MINUS_{name.upper()}") or file.get(name) or ""
-        for name in _SETTINGS
-    }
+    given = {name: flags.get(name) or os.environ.get(f"MINUS_{name.upper()}") for name in _SETTINGS}
+    if given["url"] and file.get("url") and _service_url(given["url"]) != _service_url(file["url"]):
+        file = {}  # what stands there is for the service that stands beside it
+    found = {name: given[name] or file.get(name) or "" for name in _SETTINGS}
     if data or not found["url"]:
         # keys and names for a service that nobody named are not this one's
         username = account.get("username") or os.environ.get("MINUS_USERNAME")
         return _connect_embedded(Path(data or data_folder()), username, debug)
     place, key, secret = _service_url(found["url"]), found["api_key"], found["api_secret"]
-    if sign_in is False or (sign_in is None and not (key and secret and found["username"])):
+    named = found["username"] or found["password"]
+    if sign_in is False or (sign_in is None and not named):
         return MinusConnection(debug=debug, url=place)
     if not key or not secret:
         raise MinusConfigError(f"{place} needs both an api_key and an api_secret")
@@ -1403,12 +1404,12 @@ def connect(
     tokens = StateFile(f"tokens/{account_key}.json")
 
     def authenticate() -> None:
-        given = password if password is not None or ask is None else ask("Password: ")
-        if given is None:
+        word = password or (ask(f"Password for {name} at {place}: ") if ask else None)
+        if word is None:
             raise MinusConfigError("no password: set MINUS_PASSWORD or use a terminal")
-        api.authenticate(name, given)
+        api.authenticate(name, word)
         with contextlib.suppress(OSError):
-            tokens.update({"check": _slow_hash(given, account_key)})
+            tokens.update({"check": _slow_hash(word, account_key)})
 
     # another password than the tokens were given for, right or wrong, is asked of the service
     fits = password is None or tokens.load().get("check") == _slow_hash(password, account_key)
@@ -2103,8 +2104,6 @@ def _share(shell: MinusCLI, api: MinusConnection, names: Sequence[str], public: 
     stored: list[str] = []
 
     def store(name: str) -> None:
-        if name != "-" and Path(name).is_dir():
-            raise _Failure("is a directory", EXIT_PARTIAL)
         label = "stdin" if name == "-" else Path(name).name
         with shell.progress(label) as progress:
             source = shell.rest() if name == "-" else Path(name)
@@ -2116,7 +2115,9 @@ def _share(shell: MinusCLI, api: MinusConnection, names: Sequence[str], public: 
         if api.access_token:
             gallery.publish(public)
         for name in names:
-            shell.do("SHARE", name, partial(store, name), tell=lambda _: None)
+            inside = sorted(str(path) for path in Path(name).glob("*") if path.is_file())
+            for each in inside or [name]:  # a directory is the files in it
+                shell.do("SHARE", each, partial(store, each), tell=lambda _: None)
         if not stored:
             return
         more = f" and {len(stored) - 1} more" if stored[1:] else ""
@@ -2131,14 +2132,17 @@ def _share(shell: MinusCLI, api: MinusConnection, names: Sequence[str], public: 
     shell.say(gallery.link)
     if api.restart:
         shell.warn(
-            "Only this machine can open this link. To serve others, run `minus-server serve`:"
-            ' see "Running the service" in the README.'
+            "Only this machine can open this link, while its service runs, which any `minus`"
+            " starts. To serve others, run `minus-server serve`: see the README."
         )
+    elif not api.access_token:
+        shell.warn(f"Shared without an account. To edit it in a browser: {gallery.edit_link}")
 
 
 def _unshare(word: str, connected: Callable[[], MinusConnection]) -> None:
-    """Delete the gallery of a link or an id: by the kept editor id, or one's own."""
-    word, kept = word.rstrip("/"), StateFile("galleries.json")
+    """Delete the gallery of a link or an id: by the kept editor id, by that in the link, or own."""
+    word, kept = word.partition("?")[0].rstrip("/"), StateFile("galleries.json")
+    place, _, name = word.rpartition("/")
     for link, row in kept.load().items():
         if word in (link, f"m{row['reader_id']}", row["reader_id"], row["editor_id"]):
             with contextlib.suppress(MinusNotFound):  # its time was over
@@ -2147,11 +2151,12 @@ def _unshare(word: str, connected: Callable[[], MinusConnection]) -> None:
                 kept.update({link: None})
             return
     api = connected()
-    for folder in api.activeuser().folders() if api.access_token else ():
-        if word in (folder.link, f"m{folder.id}", folder.id):
-            folder.delete()
-            return
-    raise _Failure(f"no such gallery: {word}", EXIT_NO_FOLDER)
+    if place and _service_url(place) != api.url:
+        api = MinusConnection(url=place)
+    try:
+        MinusGallery(api, name.removeprefix("m") if len(name) > 12 else name).delete()
+    except MinusNotFound:
+        raise _Failure(f"no such gallery: {word}", EXIT_NO_FOLDER) from None
 
 
 # --- command line ---
@@ -2178,7 +2183,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--list-folders", action="store_true", help="list the folders")
     what.add_argument("--web", action="store_true", help="open the service's pages in a browser")
     what.add_argument("--shell", action="store_true", help="a Python prompt: minus, user")
-    names = "for --put and --share files (- is standard input), for --get globs"
+    names = "for --put and --share files (- is standard input), --get globs, --unshare links"
     parser.add_argument("names", nargs="*", metavar="FILE", help=names)
     how = parser.add_argument_group("how")
     how.add_argument("--public", action="store_true", help="putting or sharing: listed for others")
@@ -2193,7 +2198,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _ask(prompt: str) -> str:
     if not sys.stdin.isatty():
-        word = prompt.rstrip(": ")
+        word = re.split(r"\W", prompt)[0]
         raise MinusConfigError(f"no {word.lower()}: set MINUS_{word.upper()} or use a terminal")
     if prompt.startswith("Password"):
         return getpass.getpass(prompt)

@@ -158,19 +158,22 @@ _TIMELINES = {
 }
 _EITHER = ["GET", "POST"]
 
+
+_answers = partial(answers, tokens=True)
+
 ROUTES = [
-    Route("/api/CreateGallery", answers(create_gallery, changes=True), methods=_EITHER),
+    Route("/api/CreateGallery", _answers(create_gallery, changes=True), methods=_EITHER),
     Route("/api/UploadItem", upload, methods=["POST", "PUT"]),
-    Route("/api/SaveGallery", answers(save_gallery, changes=True), methods=_EITHER),
-    Route("/api/DeleteGallery", answers(delete_gallery, changes=True), methods=["POST"]),
-    Route("/api/GetItems/{id}", answers(get_items), methods=_EITHER),
-    Route("/api/login/register", answers(register, signs_in=True), methods=["POST"]),
-    Route("/api/SignIn", answers(sign_in, signs_in=True), methods=["POST"]),
-    Route("/api/SignOut", answers(sign_out, changes=True), methods=_EITHER),
-    Route("/api/set_public/{id}", answers(set_public, changes=True), methods=_EITHER),
-    Route("/api/set_private/{id}", answers(set_private, changes=True), methods=_EITHER),
+    Route("/api/SaveGallery", _answers(save_gallery, changes=True), methods=_EITHER),
+    Route("/api/DeleteGallery", _answers(delete_gallery, changes=True), methods=["POST"]),
+    Route("/api/GetItems/{id}", _answers(get_items), methods=_EITHER),
+    Route("/api/login/register", _answers(register, signs_in=True), methods=["POST"]),
+    Route("/api/SignIn", _answers(sign_in, signs_in=True), methods=["POST"]),
+    Route("/api/SignOut", _answers(sign_out, changes=True), methods=_EITHER),
+    Route("/api/set_public/{id}", _answers(set_public, changes=True), methods=_EITHER),
+    Route("/api/set_private/{id}", _answers(set_private, changes=True), methods=_EITHER),
     *(
-        Route(f"/api/{path}.json{page}", answers(partial(timeline, kind=kind)), methods=_EITHER)
+        Route(f"/api/{path}.json{page}", _answers(partial(timeline, kind=kind)), methods=_EITHER)
         for path, kind in _TIMELINES.items()
         for page in ("", "/{page}")
     ),

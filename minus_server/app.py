@@ -92,7 +92,7 @@ def _refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, Refused):
         raise error
     if error.error == "not_signed_in" and pages.wants_page(request):
-        onward = request.url.path.rpartition("/")[2]
+        onward = request.url.path.split("/")[1]  # the page; of a form, the one that it is on
         place = f"{pages.root_of(request.app.state.wire.base)}signin?next={onward}"
         return RedirectResponse(place, 303)
     if pages.wants_page(request):
@@ -142,6 +142,8 @@ def _busy(request: Request, error: Exception) -> Response:
         return _operating_system(request, error)
     body = {"error": "temporarily_unavailable", "error_description": "The catalog is busy."}
     response = json_response(body, 503)
+    if pages.wants_page(request):
+        response = pages.error_page(request, 503, "The catalog is busy.")
     response.headers["Retry-After"] = "1"
     return response
 
@@ -246,6 +248,7 @@ def build(service: Service, base_url: str, activity: Activity, *, only_host: boo
     )
     app.state.service = service
     app.state.sign_ins = anyio.CapacityLimiter(oauth.AT_ONCE)
+    app.state.keeping = anyio.CapacityLimiter(uploads.KEPT_AT_ONCE)
     app.state.drawings = anyio.CapacityLimiter(links.DRAWINGS_AT_ONCE)
     app.state.wire = Wire(base_url, service.clock)
     return app

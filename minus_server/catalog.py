@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 POOL = 50  # connections: one for each thread that may want one
+_AT_ONCE = 500  # rows named in one statement
 BUSY_SECONDS = 10  # how long a writer waits for another one
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -200,7 +201,7 @@ class Folder(_Record):
 
 @dataclass(frozen=True, slots=True)
 class File(_Record):
-    """A file: what is known of it, and `blob`, the key of its bytes."""
+    """A file: what is known of it and of its folder, and `blob`, the key of its bytes."""
 
     table: ClassVar[Table] = files
     n: int
@@ -218,11 +219,14 @@ class File(_Record):
     blob: str
     uploaded: int
     folder_id: str
+    owner_n: int | None
+    last_visit: int
 
     @classmethod
     def columns(cls) -> list[ColumnElement[Any]]:
-        own = [files.c[field.name] for field in fields(cls)[:-1]]
-        return [*own, folders.c.id.label("folder_id")]
+        own = [files.c[field.name] for field in fields(cls)[:-3]]
+        of_folder = (folders.c.owner_n, folders.c.last_visit)
+        return [*own, folders.c.id.label("folder_id"), *of_folder]
 
 
 @dataclass(frozen=True, slots=True)
@@ -528,9 +532,9 @@ class Rows:
         query = _FOLDERS.where(folders.c.id == folder_id)
         return Folder.maybe(self._one(query, viewer=viewer))
 
-    def gallery(self, gallery_id: str, viewer: int = 0) -> Folder | None:
+    def linked_folder(self, link_id: str, viewer: int = 0) -> Folder | None:
         """A folder by its id or its editor id."""
-        named = or_(folders.c.id == gallery_id, folders.c.editor_id == gallery_id)
+        named = or_(folders.c.id == link_id, folders.c.editor_id == link_id)
         return Folder.maybe(self._one(_FOLDERS.where(named), viewer=viewer))
 
     def unvisited(self, since: int, limit: int) -> list[Folder]:
@@ -547,21 +551,18 @@ class Rows:
         counter = folders.c[column]
         self._db.execute(update(folders).where(folders.c.n == n).values({counter: counter + by}))
 
-    def delete_folder(self, folder: Folder, now: int) -> None:
-        """Delete a folder; the histories in which it stands keep its name."""
+    def delete_folder(self, n: int) -> None:
+        self._db.execute(delete(folders).where(folders.c.n == n))
+
+    def remember(self, folder: Folder, now: int) -> None:
+        """Keep the name of a folder that is deleted next, in the histories where it stands."""
         known = literal(folder.id), literal(folder.name)
         seen = select(visits.c.user_n, *known, visits.c.last).where(visits.c.folder_n == folder.n)
         columns = ("user_n", "folder_id", "folder_name", "last")
         self._db.execute(insert(gone).from_select(columns, seen))
         if folder.owner_n is not None:
-            self._insert(
-                gone,
-                user_n=folder.owner_n,
-                folder_id=folder.id,
-                folder_name=folder.name,
-                last=now,
-            )
-        self._db.execute(delete(folders).where(folders.c.n == folder.n))
+            kept = {"folder_id": folder.id, "folder_name": folder.name, "last": now}
+            self._insert(gone, user_n=folder.owner_n, **kept)
 
     def _folder_page(
         self, query: Select[Any], viewer: int, offset: int, limit: int
@@ -591,8 +592,8 @@ class Rows:
         -> how many there are in all, the page
         """
         marks = self._marks(kind, user_n).subquery()
-        newest = marks.c.folder_n.desc()
-        order = (marks.c.last.desc(), newest) if kind == "history" else (newest,)
+        newest = (marks.c.folder_n.desc(), marks.c.gone_id)
+        order = (marks.c.last.desc(), *newest) if kind == "history" else newest
         rows = self._all(select(marks).order_by(*order).offset(offset).limit(limit))
         ns = [row[0] for row in rows if row[0] is not None]
         found = self._all(_FOLDERS.where(folders.c.n.in_(ns)), viewer=user_n)
@@ -721,14 +722,26 @@ class Rows:
     def order_files(self, folder_n: int, ids: Sequence[str]) -> None:
         """Place the named files first, in this order; the others follow as they came."""
         own = files.c.folder_n == folder_n
-        self._db.execute(update(files).where(own).values(position=UNPLACED))
-        if ids:
-            place = update(files).where(own, files.c.id == bindparam("of"))
-            rows = [{"of": file_id, "at": at} for at, file_id in enumerate(ids)]
-            self._db.execute(place.values(position=bindparam("at")), rows)
+        places = {file_id: at for at, file_id in enumerate(ids)}
+        known = self._all(select(files.c.n, files.c.id, files.c.position).where(own))
+        moved = [
+            {"of": n, "at": places.get(file_id, UNPLACED)}
+            for n, file_id, position in known
+            if position != places.get(file_id, UNPLACED)
+        ]
+        if moved:
+            place = update(files).where(files.c.n == bindparam("of"))
+            self._db.execute(place.values(position=bindparam("at")), moved)
 
-    def delete_file(self, n: int) -> bool:
-        return self._db.execute(delete(files).where(files.c.n == n)).rowcount == 1
+    def delete_files(self, ns: Sequence[int]) -> tuple[int, int]:
+        """Delete files. -> how many there still were, their bytes"""
+        count = size = 0
+        for start in range(0, len(ns), _AT_ONCE):
+            some = files.c.n.in_(ns[start : start + _AT_ONCE])
+            found = self._all(select(files.c.size).where(some))
+            count, size = count + len(found), size + sum(row[0] for row in found)
+            self._db.execute(delete(files).where(some))
+        return count, size
 
     def every_file(self, after: int, limit: int) -> list[File]:
         """The next files in order of upload, whosever they are: for `check`."""

@@ -30,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from minus_server import __version__
 from minus_server.app import Activity, build
 from minus_server.embedded import read_json
-from minus_server.errors import CannotServe
+from minus_server.errors import CannotServe, Refused
 from minus_server.names import username
 from minus_server.policy import Policy
 from minus_server.service import DEFAULT_POLICY, Service, open_service
@@ -265,7 +265,7 @@ class _Process:
         while True:
             try:
                 await asyncio.to_thread(self._service.galleries.expire)
-            except (SQLAlchemyError, OSError) as error:  # a busy hour; the next one will do
+            except (SQLAlchemyError, OSError, Refused) as error:  # the next hour will do
                 print(f"Old galleries could not be removed: {error}", file=sys.stderr, flush=True)
             await asyncio.sleep(EXPIRE_SECONDS)
 

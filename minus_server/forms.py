@@ -1,4 +1,5 @@
-"""What the forms of the pages post to: a script is answered in JSON, a browser sent on."""
+"""What the forms of the pages post to: a browser is sent on to the page that shows the outcome,
+a script that asks for JSON is answered where it needs no page."""
 
 from typing import Any
 
@@ -10,13 +11,14 @@ from minus_server import names, pages, parse, uploads, web
 from minus_server.accounts import WRONG_PASSWORD
 from minus_server.catalog import File, Folder
 from minus_server.endpoints import json_response
-from minus_server.errors import BadRequest, NotFound
+from minus_server.errors import BadRequest, NotFound, Refused
 from minus_server.service import Service
 from minus_server.web import (
     Visit,
     address,
     end_session,
     refuse_other_sites,
+    session_user,
     start_session,
     user_of,
 )
@@ -37,7 +39,7 @@ async def drop(request: Request) -> Response:
 
     A browser is led to the gallery; a program gets its link as a line of text.
     """
-    refuse_other_sites(request)
+    refuse_other_sites(request, always=True)  # it would replace the editor ids of the browser
     service: Service = request.app.state.service
     made: list[Folder] = []
 
@@ -46,20 +48,12 @@ async def drop(request: Request) -> Response:
         made.append(service.galleries.create(user, address(request)))
         return made[0]
 
-    name = request.path_params.get("name", "")
-    try:
-        files = await uploads.add_to(request, find, name)
-    except BaseException:
-        for folder in made:  # all of it or nothing: nobody was told of it
-            await run_in_threadpool(service.library.remove_folder, folder)
-        raise
-    visit = Visit(request, service, request.app.state.wire, None, {})
-
-    def answer() -> Response:
+    def answer(files: list[File]) -> Response:
+        visit = Visit(request, service, request.app.state.wire, None, {})
         title = files[0].name + (f" and {len(files) - 1} more" if len(files) > 1 else "")
         changes = {"name": names.folder_name(title[: names.MAX_NAME])}
         folder = service.library.alter_folder(made[0], changes)
-        if "text/html" in request.headers.get("accept", ""):
+        if pages.wants_page(request):
             response = pages.see_other(visit, f"m{folder.id}")
         else:
             response = PlainTextResponse(f"{visit.wire.base}m{folder.id}\n", 201)
@@ -68,7 +62,15 @@ async def drop(request: Request) -> Response:
             response.headers["X-Edit-Link"] = f"{visit.wire.base}m{folder.editor_id}"
         return response
 
-    return await run_in_threadpool(answer)
+    try:
+        files = await uploads.add_to(request, find, request.path_params.get("name", ""))
+        return await run_in_threadpool(answer, files)
+    except BaseException as error:
+        for folder in made:  # all of it or nothing: nobody was told of it
+            await run_in_threadpool(service.library.remove_folder, folder, forget=True)
+        if isinstance(error, Refused) and request.headers.get("accept", "*/*") == "*/*":
+            return PlainTextResponse(f"{error}\n", error.status)
+        raise
 
 
 async def anything(request: Request) -> Response:
@@ -121,7 +123,7 @@ async def add(request: Request) -> Response:
     found: list[Folder] = []
 
     def find(fields: parse.Parameters) -> Folder:
-        user = user_of(request, fields)
+        user = session_user(request, fields)
         found.append(service.galleries.editable(request.path_params["id"], user))
         return found[0]
 

@@ -4,6 +4,7 @@ A gallery of a user's is changed by that user alone. One that was made without a
 changed by whoever holds its editor id; its reader id, which everyone sees, can only add to it.
 """
 
+import contextlib
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ class Galleries:
         """
         if user is None:
             if not self._policy.anonymous:
-                raise Forbidden("This service makes galleries for signed-in users only.")
+                why = "This service makes galleries for signed-in users only."
+                raise Forbidden(why, "forbidden")
             if not self.within_limit("galleries", address, self._policy.galleries_an_hour):
                 raise TooMany("Too many galleries from this address; try again in an hour.")
         return self._library.make_folder(user, name, is_public=False)
@@ -64,13 +66,10 @@ class Galleries:
         editors   editor ids that whoever asks holds besides. Raises NotFound.
         """
         gallery_id = names.gallery_id(name)
-        with self._catalog.read() as rows:
-            folder = rows.gallery(gallery_id, user.n if user else 0)
-        if folder is None:
-            raise NotFound("There is no such gallery.")
+        folder = self._library.linked_folder(gallery_id, user)
         if folder.owner_n is None:
             may_edit = folder.editor_id in (gallery_id, *editors)
-            return Held(folder, may_add=True, may_edit=may_edit)
+            return Held(folder, may_add=self._policy.anonymous, may_edit=may_edit)
         own = user is not None and folder.owner_n == user.n
         return Held(folder, may_add=own, may_edit=own)
 
@@ -87,8 +86,7 @@ class Galleries:
         if not held.may_edit:
             self._library.count_visit(held.folder, user)
             return self.held(held.folder.id, user)
-        if held.folder.last_visit < int(self._clock()) - _HOUR:
-            self._library.keep_alive(held.folder)
+        self._library.keep_alive(held.folder)
         return held
 
     def begin(self, name: str, user: User | None, declared: int) -> Incoming:
@@ -112,6 +110,8 @@ class Galleries:
     def _addable(self, name: str, user: User | None) -> Folder:
         held = self.held(name, user)
         if not held.may_add:
+            if held.folder.owner_n is None:
+                raise Forbidden("This service takes files of signed-in users only.", "forbidden")
             raise _not_allowed(held.folder)
         return held.folder
 
@@ -120,11 +120,11 @@ class Galleries:
         changes: dict[str, Any] = {"name": title} if title else {}
         items = self._library.files(folder, 0, names.MAX_ORDER)
         if {item.id for item in items}.intersection(ids):
-            left_out = [item for item in items if item.id not in set(ids)]
             changes["item_ordering"] = ids
-            if left_out:
-                self._library.remove_files(folder, left_out)
-        if changes:
+            kept = set(ids)
+            left_out = [item for item in items if item.id not in kept]
+            self._library.alter_folder(folder, changes, left_out)
+        elif changes:
             self._library.alter_folder(folder, changes)
 
     def item(self, file_id: str, name: str, user: User | None) -> tuple[Folder, File]:
@@ -148,16 +148,16 @@ class Galleries:
             with self._catalog.read() as rows:
                 old = rows.unvisited(since, _EXPIRED_AT_ONCE)
             for folder in old:
-                self._library.remove_folder(folder)
-            removed += len(old)
+                with contextlib.suppress(NotFound):  # somebody deleted it meanwhile
+                    removed += self._library.remove_folder(folder, unless_seen_since=since)
             if len(old) < _EXPIRED_AT_ONCE:
                 return removed
 
 
 def _not_allowed(folder: Folder) -> Forbidden:
     if folder.owner_n is None:
-        return Forbidden("This takes the editor id of the gallery.")
-    return Forbidden("Only the gallery's owner may do this: sign in first.")
+        return Forbidden("This takes the editor id of the gallery.", "forbidden")
+    return Forbidden("Only the gallery's owner may do this: sign in first.", "forbidden")
 
 
 def network(address: str) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,9 +24,34 @@ from minus_server.policy import Policy
 
 MAX_ORDER_SHOWN = 1_000  # ids in the `item_ordering` of an answer; longer ones are not shown
 MAX_UNSIGNED = 1024 * 1024  # bytes taken before it is known whose they are
+MAX_UNOWNED_ITEMS = 10_000  # of a gallery without an owner: even empty ones cost a row
 FORM_OVERHEAD = 64 * 1024  # bytes of a body that may be its form and not its file
+_HOUR = 3600
 _HEAD = 512  # bytes kept to tell a picture by
 _SIDES = {"small": SMALL, "medium": MEDIUM}
+
+
+class InFlight:
+    """Bytes of uploads without an account that are under way: they fill the disk as well.
+
+    room   gives the bytes that may still come, those in flight included
+    """
+
+    def __init__(self, room: Callable[[], int]) -> None:
+        self._room = room
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> None:
+        """Raises QuotaExceeded where these bytes do not fit."""
+        with self._lock:
+            if self._bytes + size > self._room():
+                raise _no_room()
+            self._bytes += size
+
+    def give(self, size: int) -> None:
+        with self._lock:
+            self._bytes -= size
 
 
 @dataclass
@@ -36,7 +61,9 @@ class Incoming:
     writer: Writer
     room: int  # bytes that may come
     refusal: Refused  # raised when more come
+    flight: InFlight | None = None  # of an upload without an account
     head: bytes = b""
+    _taken: int = 0
     _sha256: Any = field(default_factory=hashlib.sha256)
 
     def write(self, blocks: Sequence[bytes]) -> None:
@@ -44,6 +71,9 @@ class Incoming:
         for block in blocks:
             if self.writer.size + len(block) > self.room:
                 raise self.refusal
+            if self.flight is not None:
+                self.flight.take(len(block))
+                self._taken += len(block)
             if len(self.head) < _HEAD:
                 self.head += block[: _HEAD - len(self.head)]
             self._sha256.update(block)
@@ -52,6 +82,17 @@ class Incoming:
     @property
     def sha256(self) -> str:
         return str(self._sha256.hexdigest())
+
+    def landed(self) -> None:
+        """It is no longer under way, whatever came of it."""
+        if self.flight is not None:
+            self.flight.give(self._taken)
+        self._taken = 0
+
+    def abort(self) -> None:
+        """Give the bytes up; harmless after they were kept."""
+        self.writer.abort()
+        self.landed()
 
 
 class Library:
@@ -66,6 +107,7 @@ class Library:
         self._clock = clock
         self._policy = policy
         self._drawing = threading.Lock()
+        self._flight = InFlight(self._unowned_room)
 
     def _now(self) -> int:
         return int(self._clock())
@@ -89,9 +131,9 @@ class Library:
         return folder
 
     def linked_folder(self, folder_id: str, viewer: User | None = None) -> Folder:
-        """A folder for whoever knows its id: the rule of the short links, as for files."""
+        """A folder for whoever knows its id or editor id: the rule of the short links."""
         with self._catalog.read() as rows:
-            folder = rows.folder(folder_id, viewer.n if viewer else 0)
+            folder = rows.linked_folder(folder_id, viewer.n if viewer else 0)
         if folder is None:
             raise _no_folder()
         return folder
@@ -116,10 +158,13 @@ class Library:
             if folder.owner_n is not None:
                 rows.add_to_user(folder.owner_n, "visits", 1)
 
-    def keep_alive(self, folder: Folder) -> None:
-        """Note that somebody looked, without counting it."""
-        with self._catalog.write() as rows:
-            rows.change_folder(folder.n, {"last_visit": self._now()})
+    def keep_alive(self, seen: Folder | File) -> None:
+        """Note once an hour that somebody looked at a gallery without an owner, or at an item."""
+        now = self._now()
+        if seen.owner_n is None and seen.last_visit < now - _HOUR:
+            with self._catalog.write() as rows:
+                folder_n = seen.n if isinstance(seen, Folder) else seen.folder_n
+                rows.change_folder(folder_n, {"last_visit": now})
 
     def order(self, folder: Folder) -> list[str]:
         """The ids of the folder's files in order; none where there are more than 1,000."""
@@ -175,18 +220,30 @@ class Library:
         """Set name, is_public or item_ordering of a folder of the caller's."""
         return self.alter_folder(self._own_folder(caller, folder_id, "modify_all"), changes)
 
-    def alter_folder(self, folder: Folder, changes: dict[str, Any]) -> Folder:
-        """Set name, is_public or item_ordering (ids, those of the folder count)."""
+    def alter_folder(
+        self, folder: Folder, changes: dict[str, Any], left_out: Sequence[File] = ()
+    ) -> Folder:
+        """Set name, is_public or item_ordering (ids, those of the folder count).
+
+        left_out   files of the folder that are removed with it, and their room given back
+        """
         order = changes.pop("item_ordering", None)
         with self._catalog.write() as rows:
             folder = _current(rows, folder)
+            if left_out:
+                count, size = rows.delete_files([file.n for file in left_out])
+                rows.add_to_folder(folder.n, "file_count", -count)
+                _give_room(rows, folder, size)
             if order is not None:
                 rows.order_files(folder.n, order)
             turn = int(changes.get("is_public", folder.is_public)) - int(folder.is_public)
             if turn and folder.owner_n is not None:
                 rows.add_to_user(folder.owner_n, "shared", turn)
             rows.change_folder(folder.n, {**changes, "updated": self._now()})
-            return _current(rows, folder)
+            folder = _current(rows, folder)
+        for file in left_out:
+            self._blobs.delete(file.blob)
+        return folder
 
     def move_file(self, file: File, to: int) -> None:
         """Give a file another place in its folder's order, from 0."""
@@ -201,17 +258,27 @@ class Library:
         """Remove a folder of the caller's with its files."""
         self.remove_folder(self._own_folder(caller, folder_id, "modify_all"))
 
-    def remove_folder(self, folder: Folder) -> None:
-        """Remove a folder and its files, and give back their room."""
+    def remove_folder(
+        self, folder: Folder, unless_seen_since: int | None = None, *, forget: bool = False
+    ) -> bool:
+        """Remove a folder and its files, and give back their room. -> False where it was seen
+
+        forget   it stands in no history: nobody was told of it
+        """
         with self._catalog.write() as rows:
             folder = _current(rows, folder)
+            if unless_seen_since is not None and folder.last_visit >= unless_seen_since:
+                return False
             size, blobs = rows.folder_bytes(folder.n)
-            rows.delete_folder(folder, self._now())
+            if not forget:
+                rows.remember(folder, self._now())
+            rows.delete_folder(folder.n)
             _give_room(rows, folder, size)
             if folder.is_public and folder.owner_n is not None:
                 rows.add_to_user(folder.owner_n, "shared", -1)
         for key in blobs:
             self._blobs.delete(key)
+        return True
 
     def star(self, caller: Caller, folder_id: str) -> Folder:
         """Put a folder among the caller's favourites."""
@@ -265,6 +332,12 @@ class Library:
         with self._catalog.read() as rows:
             return rows.neighbours(file)
 
+    def look(self, file_id: str) -> File:
+        """A linked file, for somebody who looks at it."""
+        file = self.linked_file(file_id)
+        self.keep_alive(file)
+        return file
+
     def change_file(self, caller: Caller, file_id: str, changes: dict[str, Any]) -> File:
         """Set caption, title or name of a file of the caller's."""
         file, folder = self.file(caller, file_id)
@@ -284,13 +357,7 @@ class Library:
 
     def remove_files(self, folder: Folder, files: Sequence[File]) -> None:
         """Remove files of one folder everywhere, and give back their room."""
-        with self._catalog.write() as rows:
-            gone = [file for file in files if rows.delete_file(file.n)]
-            rows.add_to_folder(folder.n, "file_count", -len(gone))
-            rows.change_folder(folder.n, {"updated": self._now()})
-            _give_room(rows, folder, sum(file.size for file in gone))
-        for file in files:
-            self._blobs.delete(file.blob)
+        self.alter_folder(folder, {}, files)
 
     def begin_file(self, caller: Caller, folder_id: str, declared: int = 0) -> Incoming:
         """Open an upload into a folder of the caller's; `declared` bytes are announced."""
@@ -298,33 +365,37 @@ class Library:
 
     def begin(self, folder: Folder, declared: int = 0) -> Incoming:
         """Open an upload; refuses early what cannot be, `keep` decides."""
+        if folder.owner_n is None:
+            return self.begin_unowned(declared)
         with self._catalog.read() as rows:
-            room = self._room(rows, folder)
-        refusal: Refused = _no_room()
-        if folder.owner_n is None and room >= self._policy.anonymous_file:
-            room, refusal = self._policy.anonymous_file, self._too_large()
+            owner = rows.user(folder.owner_n)
+        room = owner.quota - owner.used if owner else 0
         if declared - FORM_OVERHEAD > room:
-            raise refusal
-        return Incoming(self._blobs.create(), room, refusal)
+            raise _no_room()
+        return Incoming(self._blobs.create(), room, _no_room())
 
-    def begin_unowned(self) -> Incoming:
-        """Open an upload into a gallery that is named behind the file."""
-        return Incoming(self._blobs.create(), self._policy.anonymous_file, self._too_large())
+    def begin_unowned(self, declared: int = 0) -> Incoming:
+        """Open an upload into a gallery without an owner, which may be named behind the file."""
+        most, room = self._policy.anonymous_file, self._unowned_room()
+        refusal = self._too_large() if room >= most else _no_room()
+        if declared - FORM_OVERHEAD > min(most, room):
+            raise refusal
+        return Incoming(self._blobs.create(), min(most, room), refusal, self._flight)
+
+    def _unowned_room(self) -> int:
+        """The bytes that galleries without an owner may still take."""
+        with self._catalog.read() as rows:
+            return self._policy.anonymous_total - rows.unowned_bytes()
 
     def _too_large(self) -> TooLarge:
         most = self._policy.anonymous_file
         return TooLarge(f"Without an account, a file has at most {most} bytes.")
 
-    def _room(self, rows: Rows, folder: Folder) -> int:
-        """The bytes that may still come into a folder."""
-        if folder.owner_n is None:
-            return self._policy.anonymous_total - rows.unowned_bytes()
-        owner = rows.user(folder.owner_n)
-        return owner.quota - owner.used if owner else 0
-
     def _take_room(self, rows: Rows, folder: Folder, size: int) -> bool:
         """Count the bytes of a file. -> False where there is no room for them"""
         if folder.owner_n is None:
+            if _current(rows, folder).file_count >= MAX_UNOWNED_ITEMS:
+                raise TooLarge(f"Without an account, {MAX_UNOWNED_ITEMS} items are the most.")
             return rows.take_unowned_room(size, self._policy.anonymous_total)
         return rows.take_room(folder.owner_n, size)
 
@@ -374,6 +445,7 @@ class Library:
             raise self._too_large()
         mimetype = names.media_type(name, declared_type, incoming.head)
         writer.commit()
+        incoming.landed()
         try:
             width, height = self._picture_size(writer.key, mimetype)
             with self._catalog.write() as rows:
@@ -393,8 +465,9 @@ class Library:
                     blob=writer.key,
                     uploaded=self._now(),
                 )
+                now = self._now()
                 rows.add_to_folder(folder.n, "file_count", 1)
-                rows.change_folder(folder.n, {"updated": self._now()})
+                rows.change_folder(folder.n, {"updated": now, "last_visit": now})
         except BaseException as error:
             self._blobs.delete(writer.key)
             if isinstance(error, IntegrityError):
@@ -431,6 +504,8 @@ class Library:
         made = self._pictures.thumbnail(path, _SIDES[kind], _form(file, kind)) if path else None
         with contextlib.suppress(OSError):  # a full disk costs time, not the picture
             self._blobs.keep_derived(file.blob, kind, made or b"")
+            if path is not None and not path.exists():  # it was deleted while we drew
+                self._blobs.delete(file.blob)
         return made or b""
 
     def icon(self, label: str, side: int = SMALL) -> tuple[bytes, str]:

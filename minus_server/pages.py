@@ -4,6 +4,7 @@ Every page is made on the service and works without JavaScript; its forms are in
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 import jinja2
 from markupsafe import escape
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -20,9 +22,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from minus_server import names
 from minus_server.blobs import BlobMissing
 from minus_server.catalog import Entry, File, Folder, User
-from minus_server.errors import NotFound
+from minus_server.errors import NotFound, Refused
 from minus_server.galleries import Held
-from minus_server.web import Visit, set_session
+from minus_server.web import Visit, session_user, set_session
 from minus_server.wire import date, ending
 
 ITEMS_PER_PAGE = 1_000
@@ -51,7 +53,7 @@ _TEXTS = frozenset(
 _ADVICE = {
     400: "Go back and change what you sent.",
     401: "Sign in and try again.",
-    403: "Sign in as the owner, or ask whoever sent you the link.",
+    403: "Only the owner can do this, signed in, or whoever holds the link to edit it.",
     404: "Check the link: it may be cut short, or what it led to has been removed.",
     405: "Start again from the first page.",
     413: "Choose a smaller file, or remove others first.",
@@ -128,8 +130,10 @@ def wants_page(request: Request) -> bool:
 
 def error_page(request: Request, status: int, words: str) -> Response:
     """A refusal as a page that says what to do."""
-    state = request.app.state
-    visit = Visit(request, state.service, state.wire, None, {})
+    state, user = request.app.state, None
+    with suppress(Refused, SQLAlchemyError):  # this page must come whatever is wrong
+        user = session_user(request, {})
+    visit = Visit(request, state.service, state.wire, user, {})
     return render(
         visit,
         "error.html",
@@ -315,7 +319,7 @@ def _item(root: str, file: File) -> dict[str, Any]:
 
 def item(visit: Visit) -> Response:
     library = visit.service.library
-    file = library.linked_file(names.link_id(visit.path["id"]))
+    file = library.look(names.link_id(visit.path["id"]))
     mine = editors(visit.request)
     held = visit.service.galleries.held(file.folder_id, visit.user, mine)
     key = _key(held)
@@ -433,11 +437,13 @@ def history(visit: Visit) -> Response:
 
 
 def settings(visit: Visit, **more: Any) -> Response:
+    """GET /settings; with a `problem` the answer to a form that was refused."""
     me = visit.need_user()
     clients = visit.service.accounts.clients(me)
     return render(
         visit,
         "settings.html",
+        400 if "problem" in more else 200,
         **{
             "user": {
                 "display_name": me.display_name,
@@ -456,7 +462,8 @@ def settings(visit: Visit, **more: Any) -> Response:
 
 def signin_link(visit: Visit) -> Response:
     """GET /signin/SECRET: the one-time link of `minus --web`."""
-    secret = visit.service.sessions.trade(visit.path["secret"])
+    used = visit.request.method == "GET"  # HEAD must not use it up
+    secret = visit.service.sessions.trade(visit.path["secret"]) if used else None
     if secret is None:
         raise NotFound("This link has been used, or is older than a minute.")
     response = see_other(visit, "")
@@ -468,16 +475,19 @@ def signin_link(visit: Visit) -> Response:
 
 
 class StaticHeaders:
-    """Static files under an address with their version never change."""
+    """Static files; under an address with their version they never change."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        fixed = scope["query_string"].startswith(b"v=")
+        caching = "public, max-age=31536000, immutable" if fixed else "no-cache"
+
         async def send_with(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["Cache-Control"] = "public, max-age=31536000, immutable"
+                headers["Cache-Control"] = caching
                 headers["X-Content-Type-Options"] = "nosniff"
             await send(message)
 

@@ -33,6 +33,8 @@ def size(job: dict[str, Any]) -> dict[str, Any]:
 
     with Image.open(job["path"], formats=FORMATS) as picture:
         width, height = picture.size
+        if picture.format == "PNG" and "exif" not in picture.info:
+            return {"width": width, "height": height}  # to ask would decode all of it
         turned = picture.getexif().get(_ORIENTATION) in _TURNED
         if turned and picture.format != "TIFF":  # Pillow has turned a TIFF already
             width, height = height, width

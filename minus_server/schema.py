@@ -15,7 +15,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
 UNPLACED = 2**53  # position of a file that no item_ordering named; `n` decides among these
@@ -134,12 +133,7 @@ folders = Table(
     _count("last_visit"),
     Index(None, "owner_n", "n"),
     Index(None, "editor_id", unique=True),
-    Index(
-        "ix_folders_unowned_last_visit",
-        "last_visit",
-        sqlite_where=text("owner_n IS NULL"),
-        postgresql_where=text("owner_n IS NULL"),
-    ),
+    Index(None, "owner_n", "last_visit"),
     sqlite_autoincrement=True,
 )
 

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import anyio
+import anyio.to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -21,6 +23,8 @@ from minus_server.web import refuse_other_sites, user_of
 from minus_server.wire import JSON, Wire
 
 BLOCK = 1 << 20  # bytes handed to the writing thread at once
+KEPT_AT_ONCE = 8  # uploads whose bytes are there
+T = TypeVar("T")
 _DRAIN_SECONDS = 10  # a refused body is read on for so long, that the client sees why
 
 Begin = Callable[[parse.Parameters], Awaitable[Incoming]]
@@ -60,7 +64,7 @@ class Sink:
         """Give the bytes up."""
         with contextlib.suppress(Refused, OSError):
             await self._written()
-        await run_in_threadpool(self.incoming.writer.abort)
+        await run_in_threadpool(self.incoming.abort)
 
 
 @dataclass
@@ -153,6 +157,13 @@ async def receiving(request: Request, form: Form) -> AsyncIterator[None]:
         raise
 
 
+async def _in_turn(request: Request, keep: Callable[[], T]) -> T:
+    """Keep an upload in one of a few threads: pictures that take long to look at, and the
+    catalog's one writer, must not take everybody else's."""
+    limiter: anyio.CapacityLimiter = request.app.state.keeping
+    return await anyio.to_thread.run_sync(keep, limiter=limiter)
+
+
 async def upload(request: Request) -> Response:
     """POST folders/ID/files: a form with `file`, `filename` and `caption`."""
     service: Service = request.app.state.service
@@ -170,7 +181,7 @@ async def upload(request: Request) -> Response:
 
     async with receiving(request, form):
         await read_form(request, form, begin)
-        return json_response(await run_in_threadpool(_keep, request, form))
+        return json_response(await _in_turn(request, lambda: _keep(request, form)))
 
 
 def _keep(request: Request, form: Form) -> JSON:
@@ -221,7 +232,7 @@ async def upload_item(request: Request) -> File:
     async with receiving(request, form):
         read = read_form if _is_form(request) else read_bytes
         await read(request, form, begin)
-        return await run_in_threadpool(keep)
+        return await _in_turn(request, keep)
 
 
 def _is_form(request: Request) -> bool:
@@ -246,7 +257,8 @@ async def add_to(
         nonlocal folder
         place = await run_in_threadpool(find, fields) if folder is None else folder
         folder = place
-        return await run_in_threadpool(library.begin, place, parse.content_length(request))
+        declared = 0 if _is_form(request) else parse.content_length(request)  # of one file alone
+        return await run_in_threadpool(library.begin, place, declared)
 
     async def keep(form: Form) -> None:
         part, sink, place = form.part, form.sink, folder
@@ -254,11 +266,11 @@ async def add_to(
             raise BadRequest("The form has no file.")
         said = part.filename or form.fields.get("filename") or filename
         name = names.file_name(said or UNTITLED)
+        kind = part.content_type
         made.append(
-            await run_in_threadpool(
-                lambda: library.keep(
-                    place, sink.incoming, name=name, declared_type=part.content_type
-                )
+            await _in_turn(
+                request,
+                lambda: library.keep(place, sink.incoming, name=name, declared_type=kind),
             )
         )
 

@@ -62,13 +62,19 @@ Handler = Callable[[Visit], Response]
 
 
 def user_of(request: Request, fields: parse.Parameters) -> User | None:
-    """Who asks: by the session's cookie, or by an access token as in API v2."""
+    """Who asks: by an access token as in API v2 that may make and change folders, or as below."""
     service: Service = request.app.state.service
     if token := parse.token(request, fields):
         caller = service.accounts.caller(token)
         for scope in ("read_all", "upload_new", "modify_all"):
             caller.need(scope)
         return caller.user
+    return session_user(request, fields)
+
+
+def session_user(request: Request, _fields: parse.Parameters) -> User | None:
+    """Who asks: by the session's cookie."""
+    service: Service = request.app.state.service
     secret = request.cookies.get(SESSION_COOKIE)
     return service.sessions.user(secret) if secret else None
 
@@ -106,17 +112,20 @@ def _is_trusted(host: str, policy: Policy) -> bool:
         found = ipaddress.ip_address(host)
     except ValueError:
         return False
+    found = getattr(found, "ipv4_mapped", None) or found  # an IPv6 socket shows IPv4 so
     return any(found in network for network in policy.trusted_proxies)
 
 
 def answers(
-    handler: Handler, *, changes: bool = False, signs_in: bool = False
+    handler: Handler, *, changes: bool = False, signs_in: bool = False, tokens: bool = False
 ) -> Callable[[Request], Any]:
     """Make a route function of a handler that runs in a thread.
 
     changes    refused to pages of other sites that come with our cookie
     signs_in   refused to pages of other sites in any case; hashes a password
+    tokens     a token of API v2 is as good as the cookie
     """
+    who = user_of if tokens else session_user
 
     async def answer(request: Request) -> Response:
         if changes or signs_in:
@@ -125,7 +134,7 @@ def answers(
 
         def work() -> Response:
             state = request.app.state
-            visit = Visit(request, state.service, state.wire, user_of(request, fields), fields)
+            visit = Visit(request, state.service, state.wire, who(request, fields), fields)
             return handler(visit)
 
         if signs_in:  # of their own threads, as in oauth.py

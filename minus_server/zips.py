@@ -1,6 +1,7 @@
 """A gallery as one ZIP: streamed, stored, its members' names safe on every system."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -16,37 +17,49 @@ from minus_server.links import BLOCK, HARMLESS, disposition
 from minus_server.service import Service
 from minus_server.web import user_of
 
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069/\\:*?"<>|]')
-_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069/\\:*?"<>|]')
+_RESERVED = re.compile(r"(?i)(con|conin\$|conout\$|prn|aux|nul|(?:com|lpt)[0-9¹²³]) *(\..*)?")
 _MAX_NAME = 240  # bytes
+_MAX_ENDING = 20  # bytes of a name's end that are kept when it is cut
 
 
 def member_name(name: str) -> str:
     """A file's name as a member: one component, nothing that any system keeps for itself."""
     safe = _UNSAFE.sub("_", name).rstrip(". ") or "_"
-    if safe in (".", "..") or _RESERVED.fullmatch(safe):
+    if _RESERVED.fullmatch(safe):
         safe = f"_{safe}"
-    stem, dot, ending = safe.rpartition(".")
-    if not stem or len(ending.encode()) > 20:
-        stem, dot, ending = safe, "", ""
-    room = _MAX_NAME - len(dot + ending.encode().decode())
-    return stem.encode()[:room].decode(errors="ignore") + dot + ending
+    return _shortened(safe)
+
+
+def _shortened(name: str, more: str = "") -> str:
+    """The name with `more` before its ending, cut to what file systems take."""
+    stem, dot, ending = name.rpartition(".")
+    if not stem or len(ending.encode()) > _MAX_ENDING:
+        stem, dot, ending = name, "", ""
+    room = _MAX_NAME - len(f"{more}{dot}{ending}".encode())
+    cut = stem.encode()[:room].decode(errors="ignore")
+    return (cut + more + dot + ending).rstrip(". ")
 
 
 def member_names(files: list[File]) -> list[str]:
     """Names of all members; of those that are alike on some system each gets a number."""
-    taken: set[str] = set()
+    taken: dict[str, int] = {}  # each with the number that its last namesake got
     found = []
     for file in files:
-        name = member_name(file.name)
-        stem, dot, ending = name.rpartition(".") if "." in name[1:] else (name, "", "")
-        number, candidate = 1, name
-        while candidate.casefold() in taken:
+        candidate = name = member_name(file.name)
+        number = taken.get(_folded(name), 0)
+        while _folded(candidate) in taken:
             number += 1
-            candidate = f"{stem} ({number}){dot}{ending}"
-        taken.add(candidate.casefold())
+            candidate = _shortened(name, f" ({number + 1})")
+        taken[_folded(name)] = number
+        taken.setdefault(_folded(candidate), 0)
         found.append(candidate)
     return found
+
+
+def _folded(name: str) -> str:
+    """Names that are one file on some file systems: without case, composed."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _blocks(blobs: Blobs, file: File) -> Iterator[bytes]:
@@ -64,6 +77,7 @@ async def archive(request: Request) -> Response:
     def gather() -> tuple[str, ZipStream]:
         user = user_of(request, {})
         folder = service.galleries.held(request.path_params["id"], user).folder
+        service.library.keep_alive(folder)
         files = service.library.files(folder, 0, names.MAX_ORDER)
         archive = ZipStream(sized=True)
         for file, name in zip(files, member_names(files), strict=True):

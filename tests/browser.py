@@ -52,6 +52,7 @@ class Tabs:
         self._contexts: list[BrowserContext] = []
         self._own: set[str] = set()
         self._expected: list[str] = []
+        self._allowed: list[str] = []
         self._faults: list[str] = []
         self.requests: list[Request] = []
 
@@ -82,6 +83,10 @@ class Tabs:
         """Let errors pass that the pattern finds; the test fails where there is none."""
         self._expected.append(pattern)
 
+    def allow(self, pattern: str) -> None:
+        """Let errors pass that the pattern finds, whether there are any or not."""
+        self._allowed.append(pattern)
+
     def paths(self) -> list[str]:
         """What was asked of the service, in order."""
         return [urlsplit(request.url).path for request in self.requests]
@@ -92,7 +97,7 @@ class Tabs:
             context.close()
         for pattern in self._expected:
             assert any(re.search(pattern, fault) for fault in self._faults), pattern
-        known = "|".join(self._expected) or "(?!)"
+        known = "|".join([*self._expected, *self._allowed]) or "(?!)"
         assert [fault for fault in self._faults if not re.search(known, fault)] == []
 
     def _console(self, message: ConsoleMessage) -> None:

@@ -277,7 +277,8 @@ def test_a_deleted_folder_takes_its_files_stars_and_visits_along(catalog: Catalo
 def delete_folder(rows: Rows, folder_id: str) -> None:
     folder = rows.folder(folder_id)
     assert folder is not None
-    rows.delete_folder(folder, 7)
+    rows.remember(folder, 7)
+    rows.delete_folder(folder.n)
 
 
 def test_a_slug_belongs_to_one_user(catalog: Catalog) -> None:

@@ -381,7 +381,7 @@ def test_the_order_of_more_than_1000_files_is_not_shown(alice: Person) -> None:
     alice.put(folder)
     assert alice.library.visit(alice.caller, folder.id)[1] == []
     with alice.service.catalog.write() as rows:
-        rows.delete_folder(folder, NOW)
+        rows.delete_folder(folder.n)
         rows.change_user(alice.n, {"used": 0})
 
 

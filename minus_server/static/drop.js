@@ -3,6 +3,7 @@ const { post, say, root } = minus;
 const ready = document.getElementById("ready");
 let gallery;
 let ordered; // the order that the service knows
+let named = false;
 
 async function make() {
   gallery = await post(`${root}api/CreateGallery`, {});
@@ -24,6 +25,12 @@ async function done() {
       say(`The files are there, but their order is not as chosen: ${error.message}`, true);
     }
   }
+  if (!named) {
+    const first = uploads.entries.find((entry) => entry.state === "done").file.name.slice(0, 200);
+    const name = ids.length > 1 ? `${first} and ${ids.length - 1} more` : first;
+    await post(`${root}m${gallery.editor_id}/edit`, { name }).catch(() => {}); // a title is no need
+    named = true;
+  }
   document.getElementById("link").value = `${location.origin}${root}m${gallery.reader_id}`;
   document.getElementById("open").href = `${root}m${gallery.editor_id}`;
   ready.hidden = false;
@@ -38,6 +45,7 @@ async function done() {
 function forget() {
   post(`${root}m${gallery.editor_id}/delete`, {}).catch(() => {});
   gallery = uploads.id = undefined;
+  named = false;
 }
 
 const uploads = new minus.Uploads({ editor: make, parallel: 2, done });

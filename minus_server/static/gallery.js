@@ -69,6 +69,8 @@ if (list) {
     stage.dataset.kind = tile.dataset.kind;
     part("count").textContent = `${Number(index) + 1} of ${total()}`;
     part("words").textContent = [title, caption].filter(Boolean).join(" – ") || file;
+    const about = part("words").parentElement; // long words scroll, by keyboard too
+    about.tabIndex = about.scrollHeight > about.clientHeight ? 0 : -1;
     part("download").href = raw;
     part("download").download = file;
     part("details").href = tile.querySelector(".open").href;
@@ -98,7 +100,7 @@ if (list) {
   }
 
   function openFromHash() {
-    const id = decodeURIComponent(location.hash.slice(1));
+    const id = location.hash.slice(1);
     const tile = { "view-first": list.firstElementChild, "view-last": list.lastElementChild }[id]
       ?? tiles().find((each) => each.dataset.item === id);
     if (tile) {

@@ -72,12 +72,6 @@ def _add_columns() -> None:
     op.add_column("folders", _count("last_visit"))
     op.execute("UPDATE folders SET last_visit = updated")
     op.create_index("ix_folders_editor_id", "folders", ["editor_id"], unique=True)
-    op.create_index(
-        "ix_folders_unowned_last_visit",
-        "folders",
-        ["last_visit"],
-        sqlite_where=sa.text("owner_n IS NULL"),
-        postgresql_where=sa.text("owner_n IS NULL"),
-    )
+    op.create_index("ix_folders_owner_n_last_visit", "folders", ["owner_n", "last_visit"])
     op.add_column("clients", sa.Column("maker_n", _NUMBER, nullable=True))
     op.create_index("ix_clients_maker_n", "clients", ["maker_n"])
