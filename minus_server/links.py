@@ -32,9 +32,8 @@ DRAWINGS_AT_ONCE = 2
 BLOCK = 1 << 20  # bytes read from disk at once
 _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.IGNORECASE)
 HARMLESS = {
-    # the last two for the browser's own page around a film, a sound or a picture
-    "Content-Security-Policy": "sandbox; default-src 'none'; media-src 'self';"
-    " style-src 'unsafe-inline'",
+    # the style is that of the browser's own page around a picture
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex",
@@ -101,11 +100,19 @@ def _repr_digest(sha256: str) -> str:
     return f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
 
 
+# The browser's own page around a film or a sound fetches it once more, as our page.
+_PLAYABLE = {
+    "Content-Security-Policy": "sandbox allow-same-origin; default-src 'none'; media-src 'self';"
+    " style-src 'unsafe-inline'"
+}
+
+
 def _headers(file: File, etag: str) -> dict[str, str]:
     inline = file.mimetype in names.INLINE
     kind = "text/plain; charset=utf-8" if file.mimetype == "text/plain" else file.mimetype
+    plays = inline and kind.startswith(("audio/", "video/"))
     return {
-        **HARMLESS,
+        **(HARMLESS | _PLAYABLE if plays else HARMLESS),
         "Content-Type": kind,
         "Content-Disposition": disposition("inline" if inline else "attachment", file.name),
         "ETag": etag,

@@ -289,6 +289,7 @@ def test_three_dropped_files_become_a_gallery_in_their_order(
     expect(page.locator(".upload-name")).to_have_text(NAMES)
     expect(rows(page).locator("progress")).to_have_count(3)
     expect(page.locator("#uploads-words")).to_have_text("3 files uploaded")
+    expect(page.get_by_role("heading", name="Your gallery is ready")).to_be_visible()
     link = page.get_by_label("Link to share").input_value()
     page.get_by_role("button", name="Copy").click()
     expect(page.locator("#say")).to_have_text("Copied.")
@@ -296,6 +297,7 @@ def test_three_dropped_files_become_a_gallery_in_their_order(
     page.get_by_role("link", name="Open the gallery").click()
     page.wait_for_url(link)
     assert tile_names(page) == NAMES
+    expect(page.get_by_label("Title")).to_have_value(f"{NAMES[0]} and 2 more")
     assert gallery_of(page, web, link).names() == NAMES
 
 
@@ -1342,7 +1344,7 @@ def test_a_raw_link_runs_nothing_whatever_it_leads_to(tabs: Tabs, web: Service, 
     for address in tiles(page).evaluate_all("all => all.map(t => t.dataset.raw)"):
         target = f"{web.url.rstrip('/')}{address}"
         answer = call(web.port, "GET", address)
-        assert answer.headers["Content-Security-Policy"].startswith("sandbox;")
+        assert answer.headers["Content-Security-Policy"].startswith("sandbox")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         if answer.headers["Content-Disposition"].startswith("attachment"):
             saved.append(answer.headers.get_content_type())
