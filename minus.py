@@ -316,13 +316,15 @@ class MinusConnection:
     def sign_in(self, username: str, password: str) -> None:
         """Sign in to API v1, by a cookie that this connection sends to nothing else."""
         self._cookie = self._agreed("../SignIn", username=username, password1=password)
+        if self._cookie is None:
+            raise MinusAPIError("the service gave no session", None, "POST", "/api/SignIn")
 
     def sign_out(self) -> None:
         self.request("../SignOut")
         self._cookie = None
 
     def my_galleries(self) -> PagedList[MinusGallery]:
-        """One's own galleries. The service tells pages only: `len` fetches them all."""
+        """The galleries that one made or visited; `len` fetches all pages, as v1 tells no total."""
         return self.gallery_pane("")
 
     def gallery_pane(self, pane: str) -> PagedList[MinusGallery]:
@@ -364,7 +366,7 @@ class MinusConnection:
         if answer.pop("success", None) is not True:
             why = " ".join(map(str, answer.values())) or "the service refused"
             raise MinusAPIError(why, response.status_code, "POST", response.url)
-        return response.cookies.get("sessionid")
+        return next((c.value for c in response.cookies if c.name == "sessionid"), None)
 
     def _absolute(self, url: str) -> str:
         """Resolve a link of the service or of ours against the API's address."""
@@ -616,13 +618,14 @@ class PagedList(Sequence[T]):
             raise MinusAPIError("the list leads in a circle", None, "GET", link)
         answer = self._api.request(link)
         rows, onward = answer.get("results", answer.get("galleries")), answer.get("next")
-        page = re.fullmatch(r"(.+\.json/)(\d+)", link)
+        page = re.fullmatch(r"(.+\.json/)(\d{1,9})", link)
         if page and int(page[2]) < _int(answer.get("total_pages")):  # v1 tells no more
             onward = f"{page[1]}{int(page[2]) + 1}"
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise MinusAPIError("the list has no results", None, "GET", link)
         total = total if isinstance(total := answer.get("total"), int) else self._total
-        follows = urljoin(link, onward) if isinstance(onward, str) and onward else None
+        follows = onward if isinstance(onward, str) and onward else None
+        follows = follows and _joined(link, follows, "GET", link)
         have = len(self._items) + len(rows)
         limit = have if total is None else total
         too_few = have < limit if follows is None else not rows
@@ -687,7 +690,7 @@ def _fields(**kinds: str) -> dict[str, Callable[[object], Any]]:
 
 def _last(link: object) -> str:
     """The last word of a link's path: an id or a slug."""
-    return urlsplit(_text(link)).path.rstrip("/").rpartition("/")[2]
+    return re.split(r"[?#]", _text(link))[0].rstrip("/").rpartition("/")[2]
 
 
 def _quoted(text: str) -> str:
@@ -1001,7 +1004,7 @@ class MinusGallery(MinusFolder):
         row = {"reader_id": gallery_id, **(params or {})}
         if row.get("editor_id") in (None, "Unavailable", "Deleted"):  # the wire's words for none
             row["editor_id"] = gallery_id
-        super().__init__(api, "", {"id": row["reader_id"] or row["editor_id"], **row})
+        super().__init__(api, "", {**row, "id": row["reader_id"] or row["editor_id"]})
 
     @property
     def edit_link(self) -> str:
@@ -1284,13 +1287,16 @@ class StateFile:
         self._path = state_folder() / name
 
     def load(self) -> JSON:
+        """What it holds, nothing where it cannot be read."""
         with contextlib.suppress(OSError, ValueError):
             found = json.loads(self._path.read_bytes())
             return found if isinstance(found, dict) else {}
         return {}
 
     def update(self, fields: Mapping[str, Any]) -> None:
-        """Set some fields; None removes one."""
+        """Set some fields; None removes one. A file that cannot be read is put aside first."""
+        if self._path.exists() and not self.load():
+            self._path.replace(self._path.with_suffix(".old"))
         known = {**self.load(), **fields}
         kept = {name: value for name, value in known.items() if value is not None}
         private_file(self._path, json.dumps(kept).encode())
@@ -1299,9 +1305,10 @@ class StateFile:
     def locked(self) -> Iterator[None]:
         """Change it one at a time: what one process writes, the next one finds here."""
         with contextlib.ExitStack() as stack:
-            with contextlib.suppress(ImportError, OSError):  # no such locks, or no such folder
+            with contextlib.suppress(ImportError, OSError):  # no such locks, or no folder to be had
                 import fcntl
 
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 lock = stack.enter_context(self._path.with_suffix(".lock").open("a"))
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -1382,15 +1389,18 @@ def connect(
         raise MinusConfigError("a service's address and a data folder exclude each other")
     file, flags = read_config(config), {"url": url, **account}
     given = {name: flags.get(name) or os.environ.get(f"MINUS_{name.upper()}") for name in _SETTINGS}
-    if given["url"] and file.get("url") and _service_url(given["url"]) != _service_url(file["url"]):
-        file = {}  # what stands there is for the service that stands beside it
+    place, of_file = (
+        _service_url(text) if text else "" for text in (given["url"], file.get("url"))
+    )
+    if sign_in is None and place and of_file and place != of_file:
+        file = {}  # the account there is for the service there
     found = {name: given[name] or file.get(name) or "" for name in _SETTINGS}
     if data or not found["url"]:
         # keys and names for a service that nobody named are not this one's
         username = account.get("username") or os.environ.get("MINUS_USERNAME")
         return _connect_embedded(Path(data or data_folder()), username, debug)
     place, key, secret = _service_url(found["url"]), found["api_key"], found["api_secret"]
-    named = found["username"] or found["password"]
+    named = found["username"] or account.get("password")
     if sign_in is False or (sign_in is None and not named):
         return MinusConnection(debug=debug, url=place)
     if not key or not secret:
@@ -1404,7 +1414,7 @@ def connect(
     tokens = StateFile(f"tokens/{account_key}.json")
 
     def authenticate() -> None:
-        word = password or (ask(f"Password for {name} at {place}: ") if ask else None)
+        word = password or (ask("Password: ") if ask else None)
         if word is None:
             raise MinusConfigError("no password: set MINUS_PASSWORD or use a terminal")
         api.authenticate(name, word)
@@ -2144,9 +2154,13 @@ def _unshare(word: str, connected: Callable[[], MinusConnection]) -> None:
     word, kept = word.partition("?")[0].rstrip("/"), StateFile("galleries.json")
     place, _, name = word.rpartition("/")
     for link, row in kept.load().items():
-        if word in (link, f"m{row['reader_id']}", row["reader_id"], row["editor_id"]):
-            with contextlib.suppress(MinusNotFound):  # its time was over
+        ids = [row.get(key) for key in ("reader_id", "editor_id")] if isinstance(row, dict) else []
+        if word == link or name.removeprefix("m") in ids or name in ids:
+            try:
                 MinusGallery(MinusConnection(url=row["url"]), "", row).delete()
+            except MinusNotFound as error:
+                if error.error != "not_found":  # else its time was over
+                    raise
             with kept.locked():
                 kept.update({link: None})
             return
@@ -2198,7 +2212,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _ask(prompt: str) -> str:
     if not sys.stdin.isatty():
-        word = re.split(r"\W", prompt)[0]
+        word = prompt.rstrip(": ")
         raise MinusConfigError(f"no {word.lower()}: set MINUS_{word.upper()} or use a terminal")
     if prompt.startswith("Password"):
         return getpass.getpass(prompt)
@@ -2216,8 +2230,14 @@ def _run(options: argparse.Namespace, streams: Sequence[IO[str]]) -> int:
         api = connected(sign_in=False)
         # the service of one's own signs in whoever opens this link, once
         page = api.request("activeuser/web", {})["url"] if api.restart else api.url
-        shell.say(_joined(api.url, page))
-        webbrowser.open(_joined(api.url, page))
+        page = _joined(api.url, page)
+        shell.say(page)
+        if page != api.url:  # others on this machine see what a browser is started with
+            place = state_folder() / "web.html"
+            refresh = f'<meta http-equiv="refresh" content="0;url={quote(page, safe=":/")}">'
+            private_file(place, refresh.encode())
+            page = place.as_uri()
+        webbrowser.open(page)
     elif options.unshare:
         for word in options.names:
             shell.do("UNSHARE", word, partial(_unshare, word, partial(connected, sign_in=None)))
