@@ -21,6 +21,7 @@ TEST = [
     "mypy>=2.0",
     "playwright>=1.60",
     "pytest>=9",
+    "pytest-xdist>=3.8",
     "responses>=0.26",
     "ruff>=0.17,<0.18",
     "types-requests>=2.32",

@@ -7,7 +7,7 @@ STEPS = (
     ("ruff", "format", "--check", "."),
     ("ruff", "check", "."),
     ("mypy",),
-    ("pytest", *sys.argv[1:]),
+    ("pytest", "--numprocesses=auto", "--dist=loadfile", *sys.argv[1:]),
 )
 
 
