@@ -2230,14 +2230,8 @@ def _run(options: argparse.Namespace, streams: Sequence[IO[str]]) -> int:
         api = connected(sign_in=False)
         # the service of one's own signs in whoever opens this link, once
         page = api.request("activeuser/web", {})["url"] if api.restart else api.url
-        page = _joined(api.url, page)
-        shell.say(page)
-        if page != api.url:  # others on this machine see what a browser is started with
-            place = state_folder() / "web.html"
-            refresh = f'<meta http-equiv="refresh" content="0;url={quote(page, safe=":/")}">'
-            private_file(place, refresh.encode())
-            page = place.as_uri()
-        webbrowser.open(page)
+        shell.say(_joined(api.url, page))
+        webbrowser.open(_joined(api.url, page))
     elif options.unshare:
         for word in options.names:
             shell.do("UNSHARE", word, partial(_unshare, word, partial(connected, sign_in=None)))

@@ -255,7 +255,7 @@ class _Process:
         policy = self._options.policy
         print(
             f"Minus service at {self._address} (data in {self._options.data})\n"
-            f"Galleries without an account: {'on' if policy.anonymous else 'off'};"
+            f"Anonymous galleries: {'on' if policy.anonymous else 'off'};"
             f" registration: {'open' if policy.registration else 'closed'}",
             flush=True,
         )

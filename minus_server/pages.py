@@ -24,7 +24,7 @@ from minus_server.blobs import BlobMissing
 from minus_server.catalog import Entry, File, Folder, User
 from minus_server.errors import NotFound, Refused
 from minus_server.galleries import Held
-from minus_server.web import Visit, session_user, set_session
+from minus_server.web import Visit, is_own, session_user, set_session
 from minus_server.wire import date, ending
 
 ITEMS_PER_PAGE = 1_000
@@ -462,7 +462,7 @@ def settings(visit: Visit, **more: Any) -> Response:
 
 def signin_link(visit: Visit) -> Response:
     """GET /signin/SECRET: the one-time link of `minus --web`."""
-    used = visit.request.method == "GET"  # HEAD must not use it up
+    used = visit.request.method == "GET" and is_own(visit.request)  # HEAD must not use it up
     secret = visit.service.sessions.trade(visit.path["secret"]) if used else None
     if secret is None:
         raise NotFound("This link has been used, or is older than a minute.")

@@ -5,8 +5,11 @@ where the browser says that another site asks; programs say nothing of the kind 
 """
 
 import ipaddress
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -94,6 +97,23 @@ def refuse_other_sites(request: Request, *, always: bool = False) -> None:
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def is_own(request: Request) -> bool:
+    """Tell whether a process of the user that runs this service asks, as far as the system tells.
+
+    What a browser is started with can be seen by everybody on the machine.
+    """
+    server = request.scope.get("server")
+    if request.client is None or server is None:
+        return False
+    ports = f"{int(request.client.port):04X}", f"{int(server[1]):04X}"
+    with suppress(OSError):  # other systems have no such list
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            _, local, remote, *_, uid, _, _ = line.split()[:10]
+            if (local[-4:], remote[-4:]) == ports:
+                return int(uid) == os.getuid()
+    return not Path("/proc/net/tcp").exists()
 
 
 def address(request: Request) -> str:

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import socket
 import sqlite3
 import unicodedata
 import zipfile
@@ -11,14 +13,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import pytest
 from PIL import Image
+from starlette.requests import Request
 from starlette.routing import Route
 
-from minus_server import pages
+from minus_server import pages, web, zips
 from minus_server.app import ROUTES
 from tests import rawhttp
 from tests.live import Service
@@ -1285,3 +1289,60 @@ def test_what_is_no_picture_has_an_icon(alice: Browser, guest: Browser, name: st
         assert (answer.status, answer.headers["Content-Type"]) == (200, "image/png")
         with Image.open(io.BytesIO(answer.body)) as icon:
             assert icon.size == (side, side)
+
+
+# --- who asks ---
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_a_page_of_another_site_drops_nothing_and_takes_no_editor_id(
+    site: Service, headers: dict[str, str]
+) -> None:
+    guest = Browser(site)
+    assert guest.drop().status == 303
+    held, galleries = dict(guest.cookies), ask(site, "SELECT id FROM folders")
+    answer = call(
+        site.port, "POST", "/", {"Content-Type": MULTIPART} | headers, multipart(*LETTERS)
+    )
+    assert (answer.status, answer.headers["Set-Cookie"]) == (403, None)
+    assert (guest.cookies, ask(site, "SELECT id FROM folders")) == (held, galleries)
+
+
+@pytest.mark.parametrize("path", ["settings/clients", "settings/profile", "settings/password"])
+def test_a_token_of_the_api_is_no_session_on_the_pages(site: Service, path: str) -> None:
+    owner = Browser(site).register("tokens")
+    token = {"Authorization": f"Bearer {owner.v2().token}", "Accept": JSON}
+    before = dump(site)
+    assert Browser(site).get("settings", **token).status == 401
+    assert Browser(site).send("POST", path, token | encode("form", {})[1], b"name=x").status == 401
+    assert dump(site) == before
+
+
+def test_a_drop_that_fails_stands_in_no_history(site: Service) -> None:
+    owner = Browser(site).register("ghost")
+    assert owner.send("PUT", "bad%01name", {"Accept": "*/*"}, b"x").status == 400
+    assert json.loads(owner.get("api/MyGalleries.json").body)["galleries"] == []
+
+
+def test_a_refusal_is_a_line_of_text_for_curl(small: Service) -> None:
+    answer = call(small.port, "PUT", "/", {"Accept": "*/*"}, bytes(300 * 1024))
+    assert (answer.status, answer.headers.get_content_type()) == (413, "text/plain")
+    assert answer.body.decode().count("\n") == 1
+
+
+def test_only_processes_of_the_same_user_are_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        with socket.create_connection(address) as client:
+            scope = {"type": "http", "client": client.getsockname(), "server": address}
+            assert web.is_own(Request(scope))
+            assert not web.is_own(Request(scope | {"client": ("127.0.0.1", 1)}))
+            monkeypatch.setattr(os, "getuid", lambda: 12345)
+            assert not web.is_own(Request(scope))
+
+
+def test_thousands_of_namesakes_are_numbered_in_one_go() -> None:
+    files = [SimpleNamespace(name="image.png") for _ in range(20_000)]
+    found = zips.member_names(cast("list[Any]", files))
+    assert (found[0], found[1], found[-1]) == ("image.png", "image (2).png", "image (20000).png")
+    assert len(set(found)) == len(files)

@@ -20,7 +20,7 @@ from sqlalchemy import select, text, update
 from starlette.requests import Request
 
 import minus_server
-from minus_server import cli, daemon, names, web
+from minus_server import cli, daemon, names, picture_worker, web
 from minus_server.accounts import Caller, hash_secret
 from minus_server.catalog import Catalog, Entry, File, Folder, User
 from minus_server.check import check
@@ -41,6 +41,7 @@ from minus_server.policy import Policy
 from minus_server.schema import folders, limits, totals
 from minus_server.service import Service, open_service
 from minus_server.sessions import LINK_SECONDS, SESSION_SECONDS
+from tests import rawhttp
 from tests.live import clean_environment
 
 HOUR, DAY = 3600, 24 * 3600
@@ -1046,10 +1047,10 @@ def test_an_option_that_cannot_be_read_is_an_error_of_usage(
 @pytest.mark.parametrize(
     ("args", "line"),
     [
-        ("", "Galleries without an account: on; registration: closed"),
-        ("--registration open", "Galleries without an account: on; registration: open"),
-        ("--anonymous off", "Galleries without an account: off; registration: closed"),
-        ("--embedded", "Galleries without an account: off; registration: closed"),
+        ("", "Anonymous galleries: on; registration: closed"),
+        ("--registration open", "Anonymous galleries: on; registration: open"),
+        ("--anonymous off", "Anonymous galleries: off; registration: closed"),
+        ("--embedded", "Anonymous galleries: off; registration: closed"),
     ],
 )
 def test_the_second_line_of_output_names_what_is_open_to_all(
@@ -1092,3 +1093,20 @@ def test_only_a_trusted_proxy_tells_where_a_request_comes_from(
 
     assert web.address(request(replace(PUBLIC, trusted_proxies=trusted))) == address
     assert web.address(request(PUBLIC)) == peer
+
+
+def test_where_galleries_need_an_account_old_ones_take_no_more(tmp_path: Path) -> None:
+    with opened(tmp_path / "data") as site:
+        made = site.gallery()
+        site.put(made.id, b"old")
+    with opened(tmp_path / "data", Policy(anonymous=False)) as site:
+        for name in (made.id, made.editor_id or ""):
+            with pytest.raises(Forbidden, match="signed-in users only"):
+                site.put(name, b"new")
+        assert site.galleries.editable(made.editor_id or "", None).file_count == 1
+
+
+def test_the_size_of_a_png_is_told_without_decoding_it(tmp_path: Path) -> None:
+    whole = rawhttp.png(30, 20)
+    (tmp_path / "cut.png").write_bytes(whole[: whole.index(b"IDAT") + 6])
+    assert picture_worker.size({"path": str(tmp_path / "cut.png")}) == {"width": 30, "height": 20}
