@@ -7,7 +7,7 @@ STEPS = (
     ("ruff", "format", "--check", "."),
     ("ruff", "check", "."),
     ("mypy",),
-    ("pytest", "--numprocesses=auto", "--dist=loadfile", *sys.argv[1:]),
+    ("pytest", "--numprocesses=3", "--dist=loadfile", *sys.argv[1:]),
 )
 
 

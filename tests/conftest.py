@@ -32,6 +32,11 @@ def own_service(tmp_path: Path) -> Iterator[Service]:
         running.stop()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that the processes end together."""
+    items.sort(key=lambda item: item.path.name not in ("test_pages.py", "test_wire_v1.py"))
+
+
 def _reason(report: pytest.TestReport) -> str:
     words = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     return words.removeprefix("Skipped: ")
