@@ -27,6 +27,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    inspect,
     literal,
     null,
     or_,
@@ -47,6 +48,7 @@ from minus_server.schema import (
     gone,
     limits,
     messages,
+    metadata,
     sessions,
     stars,
     tokens,
@@ -281,6 +283,8 @@ class Catalog:
         revision = self._revision()
         if revision == known[-1]:
             return
+        if revision is None and self._create(known[-1]):
+            return
         if revision is not None and revision not in known:
             raise CannotServe(f"the data is of a newer version of minus ({revision})")
         from alembic import command
@@ -291,6 +295,20 @@ class Catalog:
         with self._write.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def _create(self, revision: str) -> bool:
+        """Make a new catalog's tables, as the migrations would. -> False where there are any"""
+        with self._write.begin() as connection:
+            if inspect(connection).get_table_names():
+                return False
+            metadata.create_all(connection)
+            connection.execute(insert(totals).values(name="anonymous"))
+            connection.execute(
+                text("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
+            )
+            stamp = text("INSERT INTO alembic_version VALUES (:revision)")
+            connection.execute(stamp, {"revision": revision})
+        return True
 
     def _revision(self) -> str | None:
         with self.engine.connect() as connection:

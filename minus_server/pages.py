@@ -8,10 +8,9 @@ from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import jinja2
 from markupsafe import escape
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import MutableHeaders
@@ -26,6 +25,9 @@ from minus_server.errors import NotFound, Refused
 from minus_server.galleries import Held
 from minus_server.web import Visit, is_own, session_user, set_session
 from minus_server.wire import date, ending
+
+if TYPE_CHECKING:
+    import jinja2
 
 ITEMS_PER_PAGE = 1_000
 GALLERIES_PER_PAGE = 48
@@ -73,7 +75,10 @@ _TITLES = {
 
 
 @cache
-def _templates() -> jinja2.Environment:
+def _templates() -> "jinja2.Environment":
+    """The templates; jinja2 is loaded with the first page, for the start must be quick."""
+    import jinja2
+
     loader = jinja2.FileSystemLoader(_HERE / "templates")
     return jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True

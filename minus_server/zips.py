@@ -3,12 +3,11 @@
 import re
 import unicodedata
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from zipstream import ZipStream
 
 from minus_server import names
 from minus_server.blobs import Blobs
@@ -16,6 +15,9 @@ from minus_server.catalog import File
 from minus_server.links import BLOCK, HARMLESS, disposition
 from minus_server.service import Service
 from minus_server.web import user_of
+
+if TYPE_CHECKING:
+    from zipstream import ZipStream
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069/\\:*?"<>|]')
 _RESERVED = re.compile(r"(?i)(con|conin\$|conout\$|prn|aux|nul|(?:com|lpt)[0-9¹²³]) *(\..*)?")
@@ -72,9 +74,11 @@ def _blocks(blobs: Blobs, file: File) -> Iterator[bytes]:
 
 async def archive(request: Request) -> Response:
     """GET /mID.zip."""
+    from zipstream import ZipStream
+
     service: Service = request.app.state.service
 
-    def gather() -> tuple[str, ZipStream]:
+    def gather() -> tuple[str, "ZipStream"]:
         user = user_of(request, {})
         folder = service.galleries.held(request.path_params["id"], user).folder
         service.library.keep_alive(folder)
