@@ -235,22 +235,16 @@ def _key(held: Held) -> str | None:
     return (held.folder.editor_id or held.folder.id) if held.may_edit else None
 
 
-def _take_editor(visit: Visit, editor_id: str) -> Response:
-    """From the address with the editor id to the one that may be given away."""
-    reader_id = visit.service.galleries.held(editor_id, None).folder.id
-    response = see_other(visit, f"m{reader_id}")
-    remember_editor(visit, response, editor_id)
-    return response
-
-
 def gallery(visit: Visit) -> Response:
-    galleries, mine = visit.service.galleries, editors(visit.request)
-    editor_id = galleries.held(visit.path["id"], visit.user).folder.editor_id
-    if editor_id == names.gallery_id(visit.path["id"]):
-        return _take_editor(visit, editor_id)
+    """GET /mID; the address with the editor id leads on to the one that may be given away."""
+    galleries = visit.service.galleries
     look = galleries.held if visit.request.method == "HEAD" else galleries.visit
-    held = look(visit.path["id"], visit.user, mine)
+    held = look(visit.path["id"], visit.user, editors(visit.request))
     folder, key = held.folder, _key(held)
+    if folder.editor_id == names.gallery_id(visit.path["id"]):
+        response = see_other(visit, f"m{folder.id}")
+        remember_editor(visit, response, folder.editor_id)
+        return response
     number = _page_number(visit)
     first = (number - 1) * ITEMS_PER_PAGE
     files = visit.service.library.files(folder, first, ITEMS_PER_PAGE)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
 from starlette.requests import Request
 
 import minus_server
@@ -1110,3 +1110,13 @@ def test_the_size_of_a_png_is_told_without_decoding_it(tmp_path: Path) -> None:
     whole = rawhttp.png(30, 20)
     (tmp_path / "cut.png").write_bytes(whole[: whole.index(b"IDAT") + 6])
     assert picture_worker.size({"path": str(tmp_path / "cut.png")}) == {"width": 30, "height": 20}
+
+
+def test_an_order_of_ids_that_nobody_has_touches_no_row(site: Site) -> None:
+    made = site.gallery()
+    site.letters(made, "abc")
+    statements: list[str] = []
+    listen = partial(event.listen, site.catalog.engine, "before_cursor_execute")
+    listen(lambda _db, _cursor, statement, *_: statements.append(statement))
+    site.library.alter_folder(made, {"item_ordering": [names.new_id() for _ in range(1000)]})
+    assert [line for line in statements if line.startswith("UPDATE files")] == []

@@ -17,7 +17,7 @@ from minus import (
     MinusNotFound,
 )
 from minus_server.daemon import stop
-from tests.helpers import FAR, PASSWORD, Far, sign_in
+from tests.helpers import FAR, PASSWORD, Far, Script, answer, sign_in
 from tests.live import Service
 from tests.rawhttp import PASSWORD as RAW_PASSWORD
 from tests.rawhttp import Client, new_user, png
@@ -456,6 +456,28 @@ def test_unshare_deletes_nothing_of_others(user: Client, service: Service) -> No
     why = "Only the gallery's owner may do this: sign in first. (403)"
     assert done == (6, "", f'--> UNSHARE "{word}" FAILED ({why})\n')
     assert other.get(f"folders/{theirs['id']}")["name"] == "Theirs"
+
+
+def test_a_broken_list_of_editor_ids_is_put_aside_and_not_lost(
+    open_service: Service, local: Path, tmp_path: Path
+) -> None:
+    assert local
+    kept(tmp_path).parent.mkdir(parents=True)
+    kept(tmp_path).write_text('{"broken": ')
+    gallery = shared(call("--share", "a.txt", "--url", open_service.url), open_service.url)
+    assert list(json.loads(kept(tmp_path).read_text())) == [gallery.link]
+    assert kept(tmp_path).with_suffix(".old").read_text() == '{"broken": '
+
+
+def test_an_editor_id_outlives_an_address_that_knows_nothing(local: Path, tmp_path: Path) -> None:
+    assert local
+    with Script(answer(404, b"<html>moved</html>")) as moved:
+        row = {"url": moved.url, "editor_id": "E" * 12, "reader_id": "R" * 12}
+        kept(tmp_path).parent.mkdir(parents=True)
+        kept(tmp_path).write_text(json.dumps({f"{moved.url}m{'R' * 12}": row, "odd": "row"}))
+        before = kept(tmp_path).read_text()
+        assert call("--unshare", f"m{'R' * 12}").status == 4
+    assert kept(tmp_path).read_text() == before
 
 
 def test_share_reads_standard_input(open_service: Service, local: Path) -> None:
