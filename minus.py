@@ -35,12 +35,10 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import cmd
-import code
-import configparser
 import contextlib
 import errno
-import getpass
 import glob
 import hashlib
 import importlib.util
@@ -48,26 +46,29 @@ import io
 import json
 import os
 import re
-import secrets
-import shutil
 import signal
 import stat
-import subprocess
 import sys
+import threading
 import time
 import unicodedata
-import webbrowser
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
-from functools import partial, partialmethod
+from functools import cached_property, partial, partialmethod
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar, TypeVar, cast, overload
+from queue import SimpleQueue
+from types import SimpleNamespace
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, overload
 from urllib.parse import quote, urlencode, urljoin, urlsplit, urlunsplit
 
-import requests
-from requests import Response
-from requests.adapters import HTTPAdapter, Retry
+if TYPE_CHECKING:
+    import requests
+
+# What not every command needs, `requests` first, is imported where it is used: loading it takes
+# longer than listing the folders.
 
 __all__ = [
     "MinusAPIError",
@@ -97,10 +98,17 @@ READ_SECONDS = 60  # without a byte
 REFRESH_SECONDS = 30  # before its end an access token is renewed
 MAX_WAIT = 60  # seconds that a `Retry-After` may ask for
 MAX_REDIRECTS = 5
-MAX_JSON = 8 << 20  # bytes of one answer of the API
+RETRIES = 3  # where nothing can be done twice by it
+MAX_JSON = 32 << 20  # bytes of one answer of the API
+PAGE = 1000  # rows of a list asked for at once
 MAX_LIST = 10**7  # items of one list
-BLOCK = 1 << 20  # bytes read from the network at once
-PUT_BLOCK = 256 << 10  # bytes written to the network at once
+MAX_PAX = 64 << 10  # bytes of what a tar stream tells of a member
+BLOCK = 1 << 20  # bytes read from the network or a file at once
+SMALL = 256 << 10  # bytes up to which a file is read with others
+MAX_JOBS = 64
+GET_JOBS = 4  # files read at once, unless it is said
+STOP_SECONDS = 3  # what transfers under way get to notice Ctrl-C
+BATCH_FILES, BATCH_BYTES = 256, 2 << 20  # of small files in one request
 
 # Exit statuses of the command line; README.md has the table.
 EXIT_ERROR, EXIT_USAGE, EXIT_NO_FOLDER, EXIT_NO_FILE, EXIT_TEMPORARY = 1, 2, 3, 4, 5
@@ -171,22 +179,113 @@ _AUTH_WORDS = ("invalid_grant", "invalid_client", "invalid_token")
 # --- connection ---
 
 
-class _Retry(Retry):
-    """urllib3's own, but no `Retry-After` holds us up for hours."""
+class Reply(Protocol):
+    """An answer whose body is still to be read: of `requests`, or of `_Loopback`."""
 
-    def get_retry_after(self, response: Any) -> float | None:
-        asked = super().get_retry_after(response)
-        return None if asked is None else min(asked, MAX_WAIT)
+    status_code: int
+    reason: str
+    url: str
+    headers: Any  # by name, in any case
+    raw: Any  # the body as a stream
+    request: Any  # its method and headers
+    elapsed: Any  # until the head was there
+
+    def iter_content(self, size: int) -> Iterator[bytes]: ...
+    def close(self) -> None: ...
 
 
-_RETRY = _Retry(
-    total=3,
-    redirect=0,
-    backoff_factor=0.2,
-    status_forcelist=(429, 502, 503, 504),
-    allowed_methods=("GET", "HEAD", "PUT", "DELETE"),
-    raise_on_status=False,
-)
+class _Loopback:
+    """HTTP to a service on this machine: no TLS, no proxy, so no need to load `requests`."""
+
+    def __init__(self) -> None:
+        self._idle: dict[tuple[str, int], deque[Any]] = {}
+
+    def request(self, method: str, link: str, data: Any, headers: Headers) -> Reply:
+        """Send a request. Raises OSError and http.client.HTTPException."""
+        parts, began = urlsplit(link), datetime.now(timezone.utc)
+        sent = {"Accept-Encoding": "identity", **headers}
+        if isinstance(data, Mapping):
+            sent["Content-Type"], data = "application/x-www-form-urlencoded", urlencode(data)
+        data = data.encode() if isinstance(data, str) else data
+        if (length := getattr(data, "len", None)) is not None:
+            sent["Content-Length"] = str(length)
+        target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        place = parts.hostname or "", parts.port or 80
+        connection = self._connection(place)
+        try:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered
+                connection.request(method, quote(target, _URL_SIGNS), data, sent)
+            response = connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
+
+        def done() -> None:
+            if response.isclosed() and connection.sock:  # all was read, and more may follow
+                self._idle.setdefault(place, deque()).append(connection)
+            else:
+                response.close()
+                connection.close()
+
+        asked = SimpleNamespace(method=method, headers=sent)
+        took = datetime.now(timezone.utc) - began
+        return _LoopbackReply(response, link, asked, took, done)
+
+    def _connection(self, place: tuple[str, int]) -> Any:
+        idle = self._idle.get(place)
+        while idle:
+            connection = idle.pop()
+            connection.sock.settimeout(0)
+            with contextlib.suppress(BlockingIOError):
+                connection.sock.recv(1)  # the service has closed it meanwhile
+                connection.close()
+                continue
+            connection.sock.settimeout(READ_SECONDS)
+            return connection
+        from http.client import HTTPConnection
+
+        connection = HTTPConnection(*place, timeout=CONNECT_SECONDS)
+        connection.connect()
+        connection.sock.settimeout(READ_SECONDS)
+        return connection
+
+    def close(self) -> None:
+        for connection in chain(*self._idle.values()):
+            connection.close()
+        self._idle.clear()
+
+    __del__ = close
+
+
+class _LoopbackReply:
+    """An answer of http.client, with the names that `requests` has for its parts."""
+
+    def __init__(
+        self, response: Any, url: str, request: Any, elapsed: Any, done: Callable[[], None]
+    ) -> None:
+        self.raw, self.url, self.request, self.elapsed = response, url, request, elapsed
+        self.status_code, self.reason, self.headers = (
+            response.status,
+            response.reason,
+            response.headers,
+        )
+        self._done: Callable[[], None] | None = done
+
+    def iter_content(self, size: int) -> Iterator[bytes]:
+        from http.client import HTTPException
+
+        try:
+            while block := self.raw.read(size):
+                yield block
+        except HTTPException as error:
+            raise ConnectionError(_reason(error)) from None
+        if self.raw.length:
+            raise ConnectionError("too few bytes came")
+
+    def close(self) -> None:
+        done, self._done = self._done, None
+        if done:
+            done()
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:
@@ -205,13 +304,6 @@ def _joined(base: str, link: str, method: str = "", path: str = "") -> str:
     raise MinusAPIError("the service gave a link that is no web address", None, method, path)
 
 
-class _Session(requests.Session):
-    """A session that leaves redirects alone: even unfollowed, requests reads and parses them."""
-
-    def get_redirect_target(self, resp: Response) -> str | None:
-        return None
-
-
 def _service_url(url: str) -> str:
     """The service's address with one slash at its end. Raises MinusConfigError when it is none."""
     text = url.strip()
@@ -228,6 +320,8 @@ def _service_url(url: str) -> str:
     return urlunsplit((parts.scheme, place, f"{path}/", "", ""))
 
 
+_OWN_HOSTS = ("127.0.0.1", "localhost", "::1")
+_URL_SIGNS = "/%?&=;:+$,@!~*'()[]"
 _STATE = ("access_token", "refresh_token", "scope", "expires")
 
 
@@ -264,17 +358,26 @@ class MinusConnection:
         self._cookie: str | None = None  # of a session of API v1
         self._tokens: StateFile | None = None
         self._sign_in: Callable[[], None] | None = None  # when refreshing does not help
-        self._session = _Session()
-        self._session.stream = True
-        self._session.auth = lambda request: request  # no password out of ~/.netrc
-        # a proxy has no business between us and our own machine
-        self._session.trust_env = _origin(self.url)[1] not in ("127.0.0.1", "localhost", "::1")
-        self._session.headers["User-Agent"] = f"minus/{__version__}"
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=_RETRY))
+        self._loopback = _Loopback()
+        self._known: JSON | None = None  # the service's extensions, once they were asked for
+        self._renewing = threading.RLock()
 
     def __repr__(self) -> str:
         return f"<MinusConnection {self.url}>"
+
+    @cached_property
+    def _session(self) -> requests.Session:
+        """What reaches any service but one on this machine."""
+        import requests
+
+        session = requests.Session()
+        session.stream = True
+        session.auth = lambda request: request  # no password out of ~/.netrc
+        # a proxy has no business between us and our own machine
+        session.trust_env = _origin(self.url)[1] not in _OWN_HOSTS
+        # redirects are left alone: even unfollowed, requests reads and parses them
+        session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]  # noqa: ARG005
+        return session
 
     def authenticate(self, username: str, password: str, scope: str = DEFAULT_SCOPE) -> None:
         """Sign in with a password. Raises MinusAuthError when it is wrong."""
@@ -352,12 +455,35 @@ class MinusConnection:
         """POST a body: bytes, or an iterable of bytes. -> the JSON object of the answer"""
         return self.request(url, body, "POST", content_type)
 
-    def open(self, url: str) -> Response:
+    def open(self, url: str) -> Reply:
         """GET bytes, unread and not decoded; close what comes."""
         return self._send("GET", url, None, {"Accept-Encoding": "identity"})
 
+    def extensions(self) -> JSON:
+        """What the service knows beyond API v2, by name with its limits; {} for nothing."""
+        if self._known is None:
+            try:
+                found = self.request("").get("extensions")
+            except MinusAPIError:  # a service of API v2 alone
+                found = None
+            self._known = found if isinstance(found, dict) else {}
+        return self._known
+
+    def _listing(self, link: str, wanted: Mapping[str, str] | None) -> str:
+        """The first page of a list, as the service can give it: large, filtered, by a cursor."""
+        if wanted is None or not (rows := self.limit("lists", "per_page", PAGE)):
+            return link
+        return f"{link}?{urlencode({**wanted, 'per_page': rows})}"
+
+    def limit(self, extension: str, name: str, most: int) -> int:
+        """A limit of an extension, `most` at the most; 0 where the service has no such thing."""
+        limits = self.extensions().get(extension)
+        return min(most, _int(limits.get(name))) if isinstance(limits, dict) else 0
+
     def close(self) -> None:
-        self._session.close()
+        self._loopback.close()
+        if "_session" in self.__dict__:
+            self._session.close()
 
     def _agreed(self, url: str, **form: str) -> str | None:
         """Send a form of API v1, which answers with success or reasons. -> the session's cookie"""
@@ -366,7 +492,8 @@ class MinusConnection:
         if answer.pop("success", None) is not True:
             why = " ".join(map(str, answer.values())) or "the service refused"
             raise MinusAPIError(why, response.status_code, "POST", response.url)
-        return next((c.value for c in response.cookies if c.name == "sessionid"), None)
+        found = re.search(r"(?:^|, *)sessionid=([^;, ]+)", response.headers.get("Set-Cookie", ""))
+        return found and found[1]
 
     def _absolute(self, url: str) -> str:
         """Resolve a link of the service or of ours against the API's address."""
@@ -383,16 +510,14 @@ class MinusConnection:
             return {"Cookie": f"sessionid={self._cookie}"}
         return {"Authorization": f"Bearer {self.access_token}"} if self.access_token else {}
 
-    def _send(
-        self, method: str, url: str, body: Any, headers: Headers, sign: bool = True
-    ) -> Response:
+    def _send(self, method: str, url: str, body: Any, headers: Headers, sign: bool = True) -> Reply:
         """Send a request and see that it succeeded. -> the response, its body unread
 
         An expired token is renewed, once, and the request repeated where its body can be sent
         again; so it is where the service is ours and has ended.
         """
 
-        def attempt() -> Response:
+        def attempt() -> Reply:
             link = self._absolute(url)
             return self._follow(method, link, headers, self._signature(link) if sign else {}, body)
 
@@ -413,19 +538,16 @@ class MinusConnection:
             response = attempt()
         if 200 <= response.status_code < 300:
             return response
-        retried = getattr(response.raw, "retries", None)
-        if method == "DELETE" and response.status_code == 404 and retried and retried.history:
-            return response  # an earlier try did it, and its answer was lost
         raise self._failure(response)
 
     def _follow(
         self, method: str, link: str, headers: Headers, signature: Headers, body: Any
-    ) -> Response:
+    ) -> Reply:
         """Send, and follow redirects of a GET by hand: no token leaves its origin, nor https."""
         for _ in range(MAX_REDIRECTS + 1):
             response = self._exchange(method, link, {**headers, **signature}, body)
             target = response.headers.get("Location")
-            if method != "GET" or not target or not response.is_redirect:
+            if method != "GET" or not target or response.status_code not in _REDIRECTS:
                 return response
             response.close()
             onward = _joined(link, target, method, link)
@@ -435,28 +557,70 @@ class MinusConnection:
             link = onward
         raise MinusAPIError("too many redirects", None, method, link)
 
-    def _exchange(self, method: str, link: str, headers: Headers, data: Any) -> Response:
-        """One request of `requests`, whose exceptions end here."""
-        options: JSON = {"timeout": (CONNECT_SECONDS, READ_SECONDS), "allow_redirects": False}
+    def _exchange(self, method: str, link: str, headers: Headers, data: Any) -> Reply:
+        """Send a request, again where it failed and nothing can be done twice by it."""
+        harmless = method in _REPEATED and _repeatable(data) and not isinstance(data, _Body)
+        for tried in range(RETRIES + 1):
+            response, wait = None, 0.2 * 2**tried if tried else 0.0
+            try:
+                response = self._attempt(method, link, headers, data)
+            except MinusTemporaryError as error:
+                again = error.error == "unreachable" and not self.restart and _repeatable(data)
+                if tried == RETRIES or not (again or (harmless and error.error == "broken")):
+                    raise
+            if response is not None:
+                if tried and method == "DELETE" and response.status_code == 404:
+                    response.status_code = 204  # an earlier try did it, and its answer was lost
+                if tried == RETRIES or not harmless or response.status_code not in _BUSY:
+                    return response
+                wait = _asked_to_wait(response, wait)
+                response.close()
+            if wait:
+                time.sleep(wait)
+        raise AssertionError("the last try returns or raises")
+
+    def _attempt(self, method: str, link: str, headers: Headers, data: Any) -> Reply:
+        """One request; the exceptions of what sends it end here.
+
+        The `error` of what is raised is "unreachable" where nobody listened, "broken" where the
+        connection ended before an answer came.
+        """
+        from http.client import HTTPException
+
+        headers = {"User-Agent": f"minus/{__version__}", **headers}
         try:
-            response = self._session.request(method, link, data=data, headers=headers, **options)
-        except requests.Timeout:
+            if urlsplit(link).scheme == "http" and _origin(link)[1] in _OWN_HOSTS:
+                response = self._loopback.request(method, link, data, headers)
+            else:
+                response = self._remote(method, link, data, headers)
+        except TimeoutError:
             raise MinusTemporaryError("the service does not answer", None, method, link) from None
-        except requests.exceptions.SSLError as error:
-            raise MinusAPIError(f"TLS: {_reason(error)}", None, method, link) from None
-        except requests.RequestException as error:
-            if isinstance(data, _Form) and data.failure:
+        except (OSError, HTTPException) as error:
+            if isinstance(data, _Body) and data.failure:
                 raise data.failure from None
             why = f"cannot reach {urlsplit(link).netloc}: {_reason(error)}"
-            refused = "unreachable" if "Failed to establish a new" in str(error) else ""
-            raise MinusTemporaryError(why, None, method, link, refused) from None
-        finally:
-            self._session.cookies.clear()
+            refused = isinstance(error, ConnectionRefusedError) or "establish a new" in str(error)
+            word = "unreachable" if refused else "broken"
+            raise MinusTemporaryError(why, None, method, link, word) from None
         if self.debug:
             _trace(response)
         return response
 
-    def _failure(self, response: Response) -> MinusAPIError:
+    def _remote(self, method: str, link: str, data: Any, headers: Headers) -> Reply:
+        """One request by `requests`."""
+        import requests
+
+        options: JSON = {"timeout": (CONNECT_SECONDS, READ_SECONDS), "allow_redirects": False}
+        try:
+            return self._session.request(method, link, data=data, headers=headers, **options)
+        except requests.Timeout:
+            raise TimeoutError from None
+        except requests.exceptions.SSLError as error:
+            raise MinusAPIError(f"TLS: {_reason(error)}", None, method, link) from None
+        finally:
+            self._session.cookies.clear()
+
+    def _failure(self, response: Reply) -> MinusAPIError:
         status, body = response.status_code, {}
         with contextlib.suppress(MinusAPIError):
             body = self._json(response)
@@ -468,18 +632,18 @@ class MinusConnection:
             kind = MinusAuthError
         return kind(f"{why} ({status})", status, response.request.method or "", response.url, error)
 
-    def _json(self, response: Response) -> JSON:
+    def _json(self, response: Reply) -> JSON:
         """Read an answer's JSON object, {} when it has no body. Raises MinusAPIError for others."""
         method, link = response.request.method or "", response.url
         data = bytearray()
         try:
-            with response:
+            with contextlib.closing(response):
                 for block in response.iter_content(64 << 10):
                     data += block
                     if len(data) > MAX_JSON:
                         raise MinusAPIError("the answer is too long", None, method, link)
             found = json.loads(data) if data.strip() else {}
-        except requests.RequestException as error:
+        except OSError as error:
             why = f"the answer broke off: {_reason(error)}"
             raise MinusTemporaryError(why, None, method, link) from None
         except (ValueError, RecursionError):
@@ -536,14 +700,33 @@ class MinusConnection:
             self._sign_in()
 
 
+_REDIRECTS = (301, 302, 303, 307, 308)
+_BUSY = (429, 502, 503, 504)
+_REPEATED = ("GET", "HEAD", "PUT", "DELETE")
+
+
+def _asked_to_wait(response: Reply, wait: float) -> float:
+    """How many seconds the service asks for, else `wait`; nobody holds us up for hours."""
+    asked = response.headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", asked):
+        return min(int(asked), MAX_WAIT)
+    from email.utils import parsedate_to_datetime
+
+    with contextlib.suppress(ValueError, TypeError):
+        return min(max(0.0, parsedate_to_datetime(asked).timestamp() - time.time()), MAX_WAIT)
+    return wait
+
+
 def _repeatable(body: object) -> bool:
-    if isinstance(body, _Form):
+    if isinstance(body, _Body):
         return body.start is not None
     return body is None or isinstance(body, bytes | str | Mapping)
 
 
 def _reason(error: BaseException) -> str:
     """The innermost words of an exception of requests, which quotes others with addresses."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     words = re.split(r"object at 0x\w+>?[,:] |Connection\(.*?\): |[A-Za-z]*Error\(|, '", str(error))
     return re.sub(r"""['"]\)*$""", "", words[-1]).strip() or type(error).__name__
 
@@ -551,7 +734,7 @@ def _reason(error: BaseException) -> str:
 _SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization", "set-cookie")
 
 
-def _trace(response: Response) -> None:
+def _trace(response: Reply) -> None:
     """Show one exchange on standard error: no query, no secret header, no body."""
     request, took = response.request, response.elapsed.total_seconds()
     asked = f"{request.method} {response.url.partition('?')[0]}"
@@ -573,16 +756,24 @@ class PagedList(Sequence[T]):
     in a circle raises MinusAPIError: to stop quietly would lose files.
     """
 
-    def __init__(self, api: MinusConnection, url: str, make: Callable[[JSON], T]) -> None:
+    def __init__(
+        self,
+        api: MinusConnection,
+        url: str,
+        make: Callable[[JSON], T],
+        wanted: Mapping[str, str] | None = None,
+    ) -> None:
         self._api = api
         self._next: str | None = url
+        self._wanted = wanted  # parameters for a service that can filter; None: nothing of that
+        self._fetched = 0
         self._make = make
         self._items: list[T] = []
         self._total: int | None = None
         self._seen: set[str] = set()
 
     def __repr__(self) -> str:
-        return f"<PagedList, {len(self._items)} of {self._total} fetched>"
+        return f"<PagedList, {self._fetched} of {self._total} fetched>"
 
     def __len__(self) -> int:
         while self._total is None and self._next is not None:
@@ -611,9 +802,21 @@ class PagedList(Sequence[T]):
 
     def extend(self) -> int:
         """Fetch one more page. -> how many items it had, 0 at the end of the list"""
+        page = self._page()
+        self._items += page
+        return len(page)
+
+    def each(self) -> Iterator[T]:
+        """The items, once, without keeping them: for lists of any length."""
+        while self._next is not None:
+            yield from self._page()
+
+    def _page(self) -> list[T]:
         if self._next is None:
-            return 0
+            return []
         link = self._api._absolute(self._next)
+        if not self._seen:
+            link = self._api._listing(link, self._wanted)
         if link in self._seen:
             raise MinusAPIError("the list leads in a circle", None, "GET", link)
         answer = self._api.request(link)
@@ -626,16 +829,17 @@ class PagedList(Sequence[T]):
         total = total if isinstance(total := answer.get("total"), int) else self._total
         follows = onward if isinstance(onward, str) and onward else None
         follows = follows and _joined(link, follows, "GET", link)
-        have = len(self._items) + len(rows)
-        limit = have if total is None else total
+        have = self._fetched + len(rows)
+        if "cursor=" in link and follows is None:  # its end is certain, whatever came meanwhile
+            total = have
+        limit = have if total is None or "cursor=" in link else total
         too_few = have < limit if follows is None else not rows
         if too_few or have > limit or not 0 <= limit <= MAX_LIST:
             why = f"the list is broken: {have} of {total} items came"
             raise MinusAPIError(why, None, "GET", link)
         self._seen.add(link)
-        self._items += [self._make(row) for row in rows]
-        self._total, self._next = total, follows
-        return len(rows)
+        self._fetched, self._total, self._next = have, total, follows
+        return [self._make(row) for row in rows]
 
     def _reach(self, at: int) -> bool:
         """Fetch until the item is there. -> False when the list ends before it"""
@@ -713,11 +917,23 @@ class _Proxy:
     """
 
     _wire: ClassVar[dict[str, Callable[[object], Any]]]
+    _plan: ClassVar[dict[str, tuple[str, Callable[[object], Any], bool]]]
     id: str
     url: str
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
+
+    def __init_subclass__(cls) -> None:
+        """Lay out the fields; what a row leaves out is read from the class."""
+        cls._plan = dict(getattr(cls, "_plan", {}))
+        for name, convert in getattr(cls, "_wire", {}).items():
+            if name not in cls._plan:
+                shown = not hasattr(cls, name)
+                cls._plan[name] = (f"_{name}", convert, shown)
+                setattr(cls, f"_{name}", None)
+                if shown:
+                    setattr(cls, name, convert(None))
 
     def __init__(self, api: MinusConnection, url: str, params: JSON | None = None) -> None:
         self._api = api
@@ -726,16 +942,21 @@ class _Proxy:
 
     def _load(self, row: Mapping[str, Any]) -> None:
         """Take the fields of a row; one that it leaves out stays as it is."""
-        for name, convert in self._wire.items():
-            if name in row or not hasattr(self, f"_{name}"):
-                setattr(self, f"_{name}", row.get(name))
-                if not hasattr(type(self), name):
-                    setattr(self, name, convert(row.get(name)))
+        plan = self._plan
+        for name, value in row.items():
+            if name in plan:
+                raw, convert, shown = plan[name]
+                setattr(self, raw, value)
+                if shown:
+                    setattr(self, name, convert(value))
 
-    def _list(self, kind: str, path: str) -> PagedList[Any]:
-        """A list of objects of a class below a path, in which `{._path}` is this object's own."""
+    def _list(self, kind: str, path: str, **wanted: str) -> PagedList[Any]:
+        """A list of objects of a class below a path, in which `{._path}` is this object's own.
+
+        wanted   `cursor`, `fields`, filters, for a service that knows them: filter again
+        """
         make = partial(globals()[kind], self._api, "")
-        return PagedList(self._api, path.format(self), make)
+        return PagedList(self._api, path.format(self), make, wanted)
 
     def _put(self, path: str, **changes: Any) -> None:
         """Change it on the service, then here; what is None stays."""
@@ -793,7 +1014,7 @@ class MinusUser(_Proxy):
         return f"users/{_quoted(self.slug or _last(self.url))}"
 
     # of oneself all, of others the public ones
-    folders = partialmethod(_Proxy._list, "MinusFolder", "{._path}/folders")
+    folders = partialmethod(_Proxy._list, "MinusFolder", "{._path}/folders", cursor="")
     followers = partialmethod(_Proxy._list, "MinusUser", "{._path}/followers")
     following = partialmethod(_Proxy._list, "MinusUser", "{._path}/following")
     # of those whom one follows, one's own, those that one starred, those that one visited
@@ -807,10 +1028,10 @@ class MinusUser(_Proxy):
         return MinusFolder(self._api, "", self._api.request(f"{self._path}/folders", form))
 
     def find(self, name: str) -> MinusFolder | None:
-        return next((folder for folder in self.folders() if folder.name == name), None)
+        return next((folder for folder in self.folders(name=name) if folder.name == name), None)
 
     def glob(self, pattern: str) -> list[MinusFolder]:
-        return [f for f in self.folders() if fnmatchcase(f.name, pattern)]
+        return [f for f in self.folders(match=pattern) if fnmatchcase(f.name, pattern)]
 
     def follow(self, user: MinusUser | str) -> MinusUser:
         row = self._api.request(f"{self._path}/following", {"slug": _slug(user)})
@@ -853,6 +1074,7 @@ class MinusFolder(_Identified):
 
     _kind = "folders"
     _letter = "m"
+    _extended = True  # it may know more than API v2
     _wire = _fields(
         text="id name creator url thumbnail_url display_name",
         number="view_count file_count last_updated_ago created_ago star_count flag_count score",
@@ -861,7 +1083,8 @@ class MinusFolder(_Identified):
         strings="item_ordering",
         same="files",
     )
-    files = partialmethod(_Proxy._list, "MinusFile", "{._path}/files")  # in the folder's order
+    # in the folder's order
+    files = partialmethod(_Proxy._list, "MinusFile", "{._path}/files", cursor="")
 
     @property
     def updated(self) -> datetime | None:
@@ -873,10 +1096,10 @@ class MinusFolder(_Identified):
         return f"{self._path}/files"
 
     def find(self, name: str) -> MinusFile | None:
-        return next((file for file in self.files() if file.name == name), None)
+        return next((file for file in self.files(name=name) if file.name == name), None)
 
     def glob(self, pattern: str) -> list[MinusFile]:
-        return [file for file in self.files() if fnmatchcase(file.name, pattern)]
+        return [f for f in self.files(match=pattern) if fnmatchcase(f.name, pattern)]
 
     def new(
         self,
@@ -899,14 +1122,99 @@ class MinusFolder(_Identified):
                 data = stack.enter_context(Path(data).open("rb"))
             elif isinstance(data, str | bytes):
                 data = io.BytesIO(data.encode() if isinstance(data, str) else data)
-            form = _Form(filename, data, caption or "", mimetype or "", progress)
-            row = self._api.upload(self._place(filename), form.content_type, form)
+            body, row = self._store(filename, data, caption or "", mimetype or "", progress)
         raw = f"{self._api.url}i{row.get('id')}{quote(Path(filename).suffix)}"  # v1 tells none
         made = MinusFile(self._api, "", {"name": filename, "url_rawfile": raw, **row})
-        if not made.id or made.filesize != form.sent:
-            why = f"the service has {made.filesize} bytes of {form.sent} that were sent"
+        other = made.sha256 and made.sha256.lower() != body.sha256
+        if not made.id or made.filesize != body.sent or other:
+            why = f"the service has {made.filesize} bytes of {body.sent} that were sent"
+            why = "the service has other bytes than were sent" if other else why
             raise MinusIntegrityError(why, None, "POST", self._place(filename))
         return made
+
+    def _store(
+        self,
+        name: str,
+        data: IO[bytes],
+        caption: str,
+        mimetype: str,
+        progress: Progress | None,
+    ) -> tuple[_Body, JSON]:
+        """Send a file bare where the service takes that, else in a form. -> what went, the row"""
+        kind = re.sub(r"[^\x21-\x7e]", "", mimetype) or "application/octet-stream"
+        wire = _wire_name(name)
+        if (
+            self._extended
+            and "raw" in self._api.extensions()
+            and re.fullmatch(r"[^/\\]*[^/\\.].*", wire)
+        ):
+            body = _Body(data, progress)
+            place = f"{self._path}/files/{quote(wire, safe='')}"
+            place += f"?{urlencode({'caption': caption})}" if caption else ""
+            return body, self._api.request(place, body, "PUT", kind)
+        form = _Form(wire, data, caption, kind, progress)
+        return form, self._api.upload(self._place(name), form.content_type, form)
+
+    @property
+    def most_read(self) -> int:
+        """How many files `read_batch` takes, 0 for none."""
+        return self._api.limit("tar", "files", BATCH_FILES) if self._extended else 0
+
+    @property
+    def batch_limits(self) -> tuple[int, int, int]:
+        """What `new_batch` takes: files, bytes of each, bytes of all; zeros for nothing."""
+        if not self._extended:
+            return 0, 0, 0
+        most = ("files", BATCH_FILES), ("file_bytes", BATCH_BYTES), ("bytes", BATCH_BYTES)
+        files, each, total = (self._api.limit("batch", *limit) for limit in most)
+        return files, each, total
+
+    def new_batch(self, files: Sequence[tuple[str, bytes]]) -> list[MinusFile]:
+        """Make several files, of name and bytes, in one request: all of them, or none.
+
+        -> the files, of which id, name and filesize are known
+        """
+        boundary = os.urandom(16).hex()
+        parts: list[bytes] = []
+        for name, data in files:
+            part = _part_name(_wire_name(name))
+            digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+            head = (
+                f"--{boundary}\r\n"
+                f'Content-Disposition: form-data; name="file"; filename="{part}"\r\n'
+                "Content-Type: application/octet-stream\r\n"
+                f"Repr-Digest: sha-256=:{digest}:\r\n\r\n"
+            )
+            parts += head.encode(), data, b"\r\n"
+        parts.append(f"--{boundary}--\r\n".encode())
+        path = f"{self._path}/batch?fields=id,name,filesize"
+        kind = f"multipart/form-data; boundary={boundary}"
+        rows = self._api.upload(path, kind, b"".join(parts)).get("results")
+        made = [MinusFile(self._api, "", row) for row in rows] if isinstance(rows, list) else []
+        if [file.filesize for file in made] != [len(data) for _, data in files]:
+            raise MinusIntegrityError(
+                "the service has other files than were sent", None, "POST", path
+            )
+        return made
+
+    def read_batch(self, files: Sequence[MinusFile]) -> Iterator[bytes]:
+        """The bytes of several files of the folder, in one stream, each proven.
+
+        Raises MinusIntegrityError where length or SHA-256 are not those that the file has.
+        """
+        path = f"{self._path}/tar"
+        response = self._api._send("POST", path, {"ids": _form_value(_ids(files))}, {})
+        with io.BufferedReader(MinusStream(response, 0), BLOCK) as stream:
+            for file in files:
+                found, data = _tar_member(stream, file.filesize)
+                digest = hashlib.sha256(data).hexdigest()
+                if (
+                    found != file.id
+                    or len(data) != file.filesize
+                    or digest not in (file.sha256, not file.sha256)
+                ):
+                    raise MinusIntegrityError(f"{file.name}: other bytes came", None, "POST", path)
+                yield data
 
     def upload(self, path: StrPath, filename: str | None = None, **more: Any) -> MinusFile:
         """Store a local file, under its own name unless `filename` says otherwise.
@@ -964,13 +1272,17 @@ class MinusFile(_Identified):
         name already and `replace` is false.
         """
         target = Path(path)
-        with self.file() as stream, whole_file(target, replace=replace) as out:
-            digest = hashlib.sha256()
+        with (
+            self.file() as stream,
+            whole_file(target, replace=replace) as out,
+            _Digest(stream.length) as digest,
+        ):
             done = 0
-            while block := stream.read(BLOCK):
-                digest.update(block)
-                out.write(block)
-                done += len(block)
+            while size := stream.readinto(buffer := digest.buffer()):
+                with memoryview(buffer)[:size] as block:
+                    out.write(block)
+                digest.add(buffer, size)
+                done += size
                 if progress:
                     progress(done, stream.length)
             if self.sha256 and digest.hexdigest() != self.sha256.lower():
@@ -996,6 +1308,7 @@ class MinusGallery(MinusFolder):
     What only MinusFolder can do needs the owner to be signed in; v1 knows no captions.
     """
 
+    _extended = False
     _wire = MinusFolder._wire | _fields(
         text="reader_id editor_id last_visit thumbnail_id", number="item_count clicks"
     )
@@ -1060,7 +1373,7 @@ class MinusStream(io.RawIOBase):
     Reading raises MinusIntegrityError when fewer or more bytes come than that.
     """
 
-    def __init__(self, response: requests.Response, expected: int) -> None:
+    def __init__(self, response: Reply, expected: int) -> None:
         super().__init__()
         declared = response.headers.get("Content-Length", "")
         known = re.fullmatch(r"[0-9]{1,18}", declared)
@@ -1074,31 +1387,106 @@ class MinusStream(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         """Read up to `size` bytes, all that follow for -1; b"" at the end."""
-        if self.closed:
-            raise ValueError("the stream is closed")
         if size is None or size < 0:
             return b"".join(iter(lambda: self.read(BLOCK), b""))
+        buffer = bytearray(size)
+        return bytes(memoryview(buffer)[: self.readinto(buffer)])
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer as much as there is room. -> bytes, 0 at the end"""
+        if self.closed:
+            raise ValueError("the stream is closed")
         try:
-            block: bytes = self._response.raw.read(size)
+            size: int = self._response.raw.readinto(buffer)
+            if not size and len(buffer) and getattr(self._response.raw, "length", 0):
+                raise ConnectionError("the connection ended")
         except Exception as error:  # noqa: BLE001  urllib3's and http.client's, of many roots
             why = f"the file broke off: {_reason(error)}"
             raise MinusTemporaryError(why, None, "GET", self._response.url) from None
-        self._done += len(block)
+        self._done += size
         expected = self._expected
         over = expected is not None and self._done > expected
-        if over or (not block and size and expected not in (None, self._done)):
+        if over or (not size and len(buffer) and expected not in (None, self._done)):
             why = f"{self._done} bytes came instead of {expected}"
             raise MinusIntegrityError(why, None, "GET", self._response.url)
-        return block
-
-    def readinto(self, buffer: Any) -> int:
-        block = self.read(len(buffer))
-        buffer[: len(block)] = block
-        return len(block)
+        return size
 
     def close(self) -> None:
         self._response.close()
         super().close()
+
+
+_TAR_BLOCK = 512
+_BUFFERS = 3  # of a block each: one arrives, one is hashed, one waits
+_BESIDE = 4 * BLOCK  # bytes from which on a thread pays
+
+
+def _tar_member(stream: IO[bytes], most: int) -> tuple[str, bytes]:
+    """Read one member of a tar stream (POSIX pax), of `most` bytes. -> its id, its bytes"""
+    found, kind = "", b"x"
+    while kind == b"x":
+        head = stream.read(_TAR_BLOCK)
+        size, kind = int(head[124:136].strip(b"\0 ") or b"0", 8), head[156:157]
+        if size > (MAX_PAX if kind == b"x" else most):
+            raise MinusIntegrityError("a member of the stream is too long")
+        padded = stream.read(-(-size // _TAR_BLOCK) * _TAR_BLOCK)
+        data = padded[:size]
+        if kind == b"x":
+            record = re.search(rb"(?:^|\n)\d+ MINUS\.id=([^\n]*)\n", data)
+            found = record[1].decode("ascii", "replace") if record else ""
+    return found, data
+
+
+class _Digest:
+    """A SHA-256 that is taken in a thread beside, from the buffers that the blocks arrive in."""
+
+    def __init__(self, size: int | None) -> None:
+        self._sha256 = hashlib.sha256()
+        self._beside = size is None or size > _BESIDE
+        self._free: SimpleQueue[bytearray] = SimpleQueue()
+        self._full: SimpleQueue[tuple[bytearray, int] | None] = SimpleQueue()
+        for _ in range(_BUFFERS if self._beside else 1):
+            self._free.put(bytearray(BLOCK if self._beside else min(BLOCK, size or 0) + 1))
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        if self._beside:
+            self._thread.start()
+
+    def __enter__(self) -> _Digest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        if self._beside:
+            self._full.put(None)
+            self._thread.join()
+        self._beside = False
+
+    def _work(self) -> None:
+        while (item := self._full.get()) is not None:
+            self._take(*item)
+
+    def _take(self, buffer: bytearray, size: int) -> None:
+        with memoryview(buffer)[:size] as block:
+            self._sha256.update(block)
+        self._free.put(buffer)
+
+    def buffer(self) -> bytearray:
+        """One to fill, of a block's size."""
+        return self._free.get()
+
+    def add(self, buffer: bytearray, size: int) -> None:
+        """Take the bytes that one now holds; it is filled again after that."""
+        if self._beside:
+            self._full.put((buffer, size))
+        else:
+            self._take(buffer, size)
+
+    def hexdigest(self) -> str:
+        """The digest of all; nothing may be added any more."""
+        self._end()
+        return self._sha256.hexdigest()
 
 
 def _wire_name(name: str) -> str:
@@ -1111,56 +1499,80 @@ def _wire_name(name: str) -> str:
     return quote(name, safe="") if "%" in name and escapes else name
 
 
-class _Form:
-    """A multipart form with one file, made while it is sent."""
+def _part_name(name: str) -> str:
+    """A name as it stands in quotes in the header of a form's part."""
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
-    def __init__(
-        self, name: str, source: IO[bytes], caption: str, mimetype: str, progress: Progress | None
-    ) -> None:
-        boundary = secrets.token_hex(16)
-        self.content_type = f"multipart/form-data; boundary={boundary}"
+
+class _Body:
+    """A file on its way to the service: read, and its SHA-256 taken, while it is sent."""
+
+    head = tail = b""
+
+    def __init__(self, source: IO[bytes], progress: Progress | None) -> None:
         self._source = source
         self.start, self._size = _measure(source)
         self.sent = 0  # bytes of the file
+        self.sha256 = ""  # once it was sent
         self.failure: OSError | None = None
         self._progress = progress
-        name = _wire_name(name)
-        part = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
-        kind = re.sub(r"[^\x21-\x7e]", "", mimetype) or "application/octet-stream"
-        field = f"--{boundary}\r\nContent-Disposition: form-data; name="
-        head = (
-            f'{field}"filename"\r\n\r\n{name}\r\n'
-            f'{field}"caption"\r\n\r\n{caption}\r\n'
-            f'{field}"file"; filename="{part}"\r\nContent-Type: {kind}\r\n\r\n'
-        )
-        self._head, self._tail = head.encode(), f"\r\n--{boundary}--\r\n".encode()
         if self._size is not None:
-            # requests takes it as the body's length; without it the body goes out once, in chunks
-            self.len = len(self._head) + self._size + len(self._tail)
+            # the body's length; without it the body goes out once, in chunks
+            self.len = len(self.head) + self._size + len(self.tail)
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Any]:
         if self.start is not None:  # this may be the second time
             self._source.seek(self.start)
-        yield self._head
         self.sent = 0
-        while block := self._read():
-            yield block
-            self.sent += len(block)
-            if self._progress:
-                self._progress(self.sent, self._size)
-        yield self._tail
+        with _Digest(self._size) as digest:
+            if self.head:
+                yield self.head
+            while size := self._read(buffer := digest.buffer()):
+                with memoryview(buffer)[:size] as block:
+                    yield block
+                digest.add(buffer, size)
+                self.sent += size
+                if self._progress:
+                    self._progress(self.sent, self._size)
+            if self.tail:
+                yield self.tail
+            self.sha256 = digest.hexdigest()
 
-    def _read(self) -> bytes:
-        """Read a block; a failure of ours is kept, for requests takes it for the network's."""
-        left = PUT_BLOCK if self._size is None else self._size - self.sent
+    def _read(self, buffer: bytearray) -> int:
+        """Read a block; a failure of ours is kept, for it would be taken for the network's."""
+        left = len(buffer) if self._size is None else self._size - self.sent
         try:
-            block = self._source.read(min(PUT_BLOCK, left)) if left else b""
-            if left and self._size is not None and not block:
+            if self.start is None:  # it may be of any kind, and fill no buffer
+                block = self._source.read(left)
+                size = len(block)
+                buffer[:size] = block
+            else:
+                with memoryview(buffer)[:left] as room:
+                    size = cast(Any, self._source).readinto(room) if left else 0
+            if left and self._size is not None and not size:
                 raise OSError("the file became shorter while it was sent")
         except OSError as error:
             self.failure = error
             raise
-        return block
+        return size
+
+
+class _Form(_Body):
+    """A multipart form with one file."""
+
+    def __init__(
+        self, name: str, source: IO[bytes], caption: str, mimetype: str, progress: Progress | None
+    ) -> None:
+        boundary = os.urandom(16).hex()
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        field = f"--{boundary}\r\nContent-Disposition: form-data; name="
+        head = (
+            f'{field}"filename"\r\n\r\n{name}\r\n'
+            f'{field}"caption"\r\n\r\n{caption}\r\n'
+            f'{field}"file"; filename="{_part_name(name)}"\r\nContent-Type: {mimetype}\r\n\r\n'
+        )
+        self.head, self.tail = head.encode(), f"\r\n--{boundary}--\r\n".encode()
+        super().__init__(source, progress)
 
 
 def _measure(source: IO[bytes]) -> tuple[int | None, int | None]:
@@ -1230,31 +1642,63 @@ def _folded(name: str) -> str:
 
 @contextlib.contextmanager
 def whole_file(target: Path, *, replace: bool = True, mode: int = 0o666) -> Iterator[IO[bytes]]:
-    """Write a file whole or not at all: under another name beside it, renamed at the end.
+    """Write a file whole or not at all: under no name or another one, until it is whole.
 
     Raises FileExistsError when `replace` is false and something has the name by then.
     """
-    part = target.with_name(f".minus-{secrets.token_hex(8)}.part")
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a directory", str(target))
+    with contextlib.ExitStack() as stack:
+        part = None if replace else _nameless(target.parent, mode)
+        part = stack.enter_context(part or _part_beside(target, mode))
+        yield part
+        part.flush()
+        if replace:
+            os.replace(part.name, target)
+        else:
+            _give_name(part, target, mode)
+
+
+def _nameless(folder: Path, mode: int) -> IO[bytes] | None:
+    """A new file without a name, which is gone with the process; None where there is no such."""
+    with contextlib.suppress(OSError, AttributeError):
+        return os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR, mode), "w+b")
+    return None
+
+
+@contextlib.contextmanager
+def _part_beside(target: Path, mode: int) -> Iterator[IO[bytes]]:
+    """A new file in the same folder, which is gone at the end unless it was renamed."""
+    place = target.with_name(f".minus-{os.urandom(8).hex()}.part")
     try:
-        out = open(part, "xb", opener=partial(os.open, mode=mode))  # noqa: SIM115
+        part = open(place, "x+b", opener=partial(os.open, mode=mode))  # noqa: SIM115
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(target)) from None
     try:
-        with out:
-            yield out
-        if replace:
-            part.replace(target)
-            return
-        try:
-            os.link(part, target)
-        except OSError:  # it exists, or the file system has no links
-            if os.path.lexists(target):
-                raise FileExistsError(f"{target} exists") from None
-            part.rename(target)
+        with part:
+            yield part
     finally:
-        part.unlink(missing_ok=True)
+        place.unlink(missing_ok=True)
+
+
+def _give_name(part: IO[bytes], target: Path, mode: int) -> None:
+    """Make a part appear under a name that nothing has. Raises FileExistsError."""
+    try:
+        # a number of a folder makes this the call that follows the link to a nameless file
+        link = part.name if isinstance(part.name, str) else f"/proc/self/fd/{part.fileno()}"
+        os.link(link, target, src_dir_fd=part.fileno())
+    except OSError:  # it exists, or the file system has no links
+        if os.path.lexists(target):
+            raise FileExistsError(f"{target} exists") from None
+        if isinstance(part.name, str):
+            Path(part.name).rename(target)
+            return
+        with _part_beside(target, mode) as copy:
+            part.seek(0)
+            while block := part.read(BLOCK):
+                copy.write(block)
+            copy.flush()
+            Path(copy.name).rename(target)
 
 
 def private_file(path: Path, data: bytes) -> None:
@@ -1335,6 +1779,8 @@ def read_config(path: StrPath | None = None) -> dict[str, str]:
     """
     named = path is not None or bool(os.environ.get("MINUS_CONFIG"))
     place = config_file() if path is None else Path(os.path.expanduser(path))
+    import configparser
+
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(place.read_text(encoding="utf-8-sig"), str(place))
@@ -1561,6 +2007,75 @@ class _Lines:
         return False
 
 
+_Outcome = tuple[str, Callable[[], object]]  # a file's name; what gives or raises how it fared
+_Unit = Callable[[], list[_Outcome]]
+_Work = _Unit | tuple[int, Any] | None  # a unit; a small file with its bytes; None: wait
+
+
+def _gathered(
+    found: Iterable[_Work], several: Callable[[list[Any]], list[_Outcome]], most: int, weight: int
+) -> Iterator[_Unit | None]:
+    """Gather small files into units of so many, and of so many bytes; keep the order."""
+    small: list[Any] = []
+    left = weight
+    for work in chain(found, [None]):
+        is_small = isinstance(work, tuple)
+        if small and not (is_small and len(small) < most and cast(Any, work)[0] <= left):
+            yield partial(several, small)
+            small, left = [], weight
+        if isinstance(work, tuple):
+            small.append(work[1])
+            left -= work[0]
+        else:
+            yield work
+
+
+class _Running(threading.Thread):
+    """A unit of work under way."""
+
+    def __init__(self, unit: _Unit) -> None:
+        super().__init__(daemon=True)
+        self._unit = unit
+        self._found: list[_Outcome] = []
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._found = self._unit()
+        except BaseException as error:  # noqa: BLE001  it is raised where it is waited for
+            self._error = error
+
+    def outcomes(self) -> list[_Outcome]:
+        """Wait for it. -> of each file its name and what tells or raises how it fared"""
+        self.join()
+        if self._error:
+            raise self._error
+        return self._found
+
+
+def _ran(act: Callable[[], T]) -> Callable[[], T]:
+    """Do it now. -> what gives or raises what it did"""
+    try:
+        done = act()
+    except _FAILURES as error:
+        return partial(_raise, error)
+    return lambda: done
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+def _settled(name: str, outcome: Callable[[], object]) -> list[_Outcome]:
+    return [(name, outcome)]
+
+
+def _file_done(file: MinusFile) -> tuple[str, int]:
+    return file.name, file.filesize
+
+
+_TO_COMPARE = "name,filesize,sha256,url_rawfile"  # fields that say whether bytes are the same
 _ABSENT = {"folder": EXIT_NO_FOLDER, "file": EXIT_NO_FILE}
 
 
@@ -1570,12 +2085,18 @@ class MinusCLI(cmd.Cmd):
     user          who is signed in, None for what needs nobody
     streams       standard input, output and error, where they are others than the process's
     on_conflict   "ask", "skip", "overwrite" or "rename", where a file of the name is there
+    jobs          transfers at once, 0 for some that get and one that puts
     """
 
     doc_header = "Commands (help COMMAND tells more):"
 
     def __init__(
-        self, user: Any, *streams: IO[str] | None, on_conflict: str = "", quiet: bool = False
+        self,
+        user: Any,
+        *streams: IO[str] | None,
+        on_conflict: str = "",
+        quiet: bool = False,
+        jobs: int = 0,
     ) -> None:
         stdin, stdout, stderr = (*streams, None, None, None)[:3]
         super().__init__(stdin=stdin or sys.stdin, stdout=stdout or sys.stdout)
@@ -1586,6 +2107,8 @@ class MinusCLI(cmd.Cmd):
         self.folder: MinusFolder | None = None
         self.on_conflict = on_conflict
         self.quiet = quiet
+        self.jobs = jobs
+        self._stopped = threading.Event()
         self.statuses: list[int] = []
         self._previous: MinusFolder | None = None
         self._local_before = Path.cwd()
@@ -1627,10 +2150,13 @@ class MinusCLI(cmd.Cmd):
         (tell or self.say)(f'--> {verb} "{shown}" OK{size}')
 
     @contextlib.contextmanager
-    def progress(self, name: str) -> Iterator[Progress | None]:
-        """A bar on a terminal, where tqdm is installed; else nothing."""
+    def progress(self, name: str) -> Iterator[Progress]:
+        """What a transfer calls as it goes on: ends it after Ctrl-C, and moves a bar.
+
+        The bar is there on a terminal, where tqdm is installed.
+        """
         if self.quiet or not self.stderr.isatty() or not importlib.util.find_spec("tqdm"):
-            yield None
+            yield lambda _done, _total: self._go_on()
             return
         from tqdm import tqdm
 
@@ -1638,6 +2164,7 @@ class MinusCLI(cmd.Cmd):
         with tqdm(desc=printable(name)[:30], file=self.stderr, delay=0.5, **options) as bar:
 
             def show(done: int, total: int | None) -> None:
+                self._go_on()
                 bar.total = total
                 bar.update(done - bar.n)
 
@@ -1747,29 +2274,109 @@ class MinusCLI(cmd.Cmd):
         for pattern in unmatched:
             self.fail(_Failure(f"no {kind} matches {pattern}", _ABSENT[kind]))
 
-    def _matched(self, line: str) -> list[MinusFile]:
-        patterns = [word.pattern for word in self._words(line, 1)]
-        return list(self.match(self._inside().files(), patterns))
+    def _files(self, patterns: Sequence[str], fields: str = "") -> Iterator[MinusFile]:
+        """The files of the folder that match, or all; of each the fields, where there are any."""
+        wanted = {"fields": fields} if fields else {}
+        if len(patterns) == 1 and not patterns[0].startswith("@"):
+            wanted["match"] = patterns[0]
+        return self.match(self._inside().files(**wanted).each(), patterns)
 
-    def get_files(self, files: Iterable[MinusFile], verb: str) -> None:
-        """Save files under their own names here; those of one name all arrive."""
+    def _matched(self, line: str) -> list[MinusFile]:
+        return list(self._files([word.pattern for word in self._words(line, 1)]))
+
+    def transfer(self, verb: str, units: Iterable[_Unit | None], jobs: int) -> None:
+        """Run units of work in threads, `jobs` at once, and say in order how each file fared.
+
+        The next unit is made while those before it run; None waits for them.
+        """
+        running: deque[_Running] = deque()
+        try:
+            for unit in chain(units, [None]):
+                while running and (unit is None or len(running) >= jobs):
+                    for name, outcome in running.popleft().outcomes():
+                        self.do(verb, name, outcome)
+                if unit:
+                    running.append(_Running(unit))
+        except BaseException:
+            self._stopped.set()  # they notice at their next block
+            for work in running:
+                work.join(STOP_SECONDS)
+            self._stopped.clear()
+            raise
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise _Failure("stopped")
+
+    def get_files(self, folder: MinusFolder, files: Iterable[MinusFile], verb: str) -> None:
+        """Save files of a folder under their own names here; those of one name all arrive."""
+        most, several = folder.most_read, partial(self._get_several, folder)
+        units = _gathered(self._gets(files, most > 0), several, most, BATCH_BYTES)
+        self.transfer(verb, units, self.jobs or GET_JOBS)
+
+    def _gets(self, files: Iterable[MinusFile], in_batches: bool) -> Iterator[_Work]:
+        """Settle clashes, and say what is to be done for each file."""
         taken: set[str] = set()
         for file in files:
             name = _numbered(safe_name(file.name), lambda name: _folded(name) in taken)
             taken.add(_folded(name))
-            self.do(verb, file.name, partial(self._get_file, file, Path(name)))
+            try:
+                place = self._destination(file, Path(name), taken)
+            except _FAILURES as error:
+                yield partial(_settled, file.name, partial(_raise, error))
+                continue
+            if place is None:
+                yield partial(_settled, file.name, partial(_file_done, file))
+            elif in_batches and file.filesize <= SMALL and not place[1]:
+                yield file.filesize, (file, place[0])
+            else:
+                yield partial(self._get_one, file, *place)
 
-    def _get_file(self, file: MinusFile, target: Path) -> tuple[str, int]:
-        choice = "new"
-        if os.path.lexists(target) and not _is_same(file, target):
-            choice = self._decide(f"{target} exists here with other bytes")
+    def _destination(
+        self, file: MinusFile, target: Path, taken: set[str]
+    ) -> tuple[Path, bool] | None:
+        """Where a file goes, and whether it replaces what is there; None: its bytes are there."""
+        if not os.path.lexists(target):
+            return target, False
+        if _is_same(file, target):
+            return None
+        choice = self._decide(f"{target} exists here with other bytes")
         if choice == "rename":
-            name = _numbered(target.name, lambda name: os.path.lexists(target.with_name(name)))
+            name = _numbered(
+                target.name,
+                lambda name: _folded(name) in taken or os.path.lexists(target.with_name(name)),
+            )
+            taken.add(_folded(name))
             target = target.with_name(name)
-        if choice == "overwrite" or not os.path.lexists(target):
+        return target, choice == "overwrite"
+
+    def _get_one(self, file: MinusFile, target: Path, replace: bool) -> list[_Outcome]:
+        def save() -> tuple[str, int]:
             with self.progress(file.name) as progress:
-                file.save(target, progress, replace=choice == "overwrite")
-        return file.name, file.filesize
+                file.save(target, progress, replace)
+            return _file_done(file)
+
+        return [(file.name, _ran(save))]
+
+    def _get_several(
+        self, folder: MinusFolder, small: Sequence[tuple[MinusFile, Path]]
+    ) -> list[_Outcome]:
+        """Save files that come in one stream; those that it does not bring come alone."""
+
+        def write(file: MinusFile, target: Path, data: bytes) -> tuple[str, int]:
+            with whole_file(target, replace=False) as out:
+                out.write(data)
+            return _file_done(file)
+
+        found: list[_Outcome] = []
+        with contextlib.suppress(MinusAPIError):
+            streamed = folder.read_batch([file for file, _ in small])
+            for data, (file, target) in zip(streamed, small, strict=True):
+                self._go_on()
+                found.append((file.name, _ran(partial(write, file, target, data))))
+        for file, target in small[len(found) :]:
+            found += self._get_one(file, target, False)
+        return found
 
     def _decide(self, what: str) -> str:
         """Settle a clash: as the option says, as the user says, else by skipping.
@@ -1792,18 +2399,22 @@ class MinusCLI(cmd.Cmd):
 
     def _show(self, file: MinusFile, command: str = "") -> None:
         """Write a file to standard output or, while it reads, to a command that the user typed."""
+        from shutil import copyfileobj as copy
+
         self.stdout.flush()
         if not command:
             with file.file() as stream:
-                shutil.copyfileobj(stream, out := cast(Any, self.stdout).buffer, BLOCK)
+                copy(stream, out := cast(Any, self.stdout).buffer, BLOCK)
             out.flush()
             return
+        import subprocess
+
         with (
             file.file() as stream,
             contextlib.suppress(BrokenPipeError),
             subprocess.Popen(command, shell=True, stdin=subprocess.PIPE) as child,  # noqa: S602
         ):
-            shutil.copyfileobj(stream, cast("IO[bytes]", child.stdin), BLOCK)
+            copy(stream, cast("IO[bytes]", child.stdin), BLOCK)
         if child.returncode:
             raise _Failure(f"the command ended with status {child.returncode}")
 
@@ -1812,32 +2423,105 @@ class MinusCLI(cmd.Cmd):
     ) -> None:
         """Store local files in a folder, under their own names unless there is another."""
         there: dict[str, list[MinusFile]] = {}
-        for file in folder.files() if self.on_conflict else ():  # else twins are welcome
-            there.setdefault(file.name, []).append(file)
-        for path in paths:
-            act = partial(self._put_file, folder, path, name or path.name, there)
-            self.do(verb, name or path.name or str(path), act)
+        if self.on_conflict:  # else twins are welcome
+            for file in folder.files(fields=_TO_COMPARE).each():
+                there.setdefault(file.name, []).append(file)
+        most, each, total = folder.batch_limits
+        several = partial(self._put_several, folder, there)
+        units = _gathered(self._puts(folder, paths, name, there, each), several, most, total)
+        # more than one at once would come into the folder in any order
+        self.transfer(verb, units, self.jobs or 1)
 
-    def _put_file(
-        self, folder: MinusFolder, path: Path, name: str, there: dict[str, list[MinusFile]]
-    ) -> tuple[str, int]:
-        """Store one file; `there`: the remote files, by name, that it is to be no twin of."""
-        if path.is_dir():
-            raise _Failure("is a directory", EXIT_PARTIAL)
-        twins, choice = there.get(name, []), "new"
-        if twins:
-            if any(_is_same(twin, path) for twin in twins):
-                return name, path.stat().st_size
-            choice = self._decide(f"{name} exists in the folder with other bytes")
-        stored = _numbered(name, there.__contains__) if choice == "rename" else name
-        with self.progress(name) as progress:
-            made = folder.upload(path, stored, progress=progress)
-        if choice == "overwrite":
-            for twin in twins:
-                twin.delete()
-            twins.clear()
-        there.setdefault(stored, []).append(made)
-        return stored, made.filesize
+    def _puts(
+        self,
+        folder: MinusFolder,
+        paths: Iterable[Path],
+        label: str,
+        there: dict[str, list[MinusFile]],
+        small: int,
+    ) -> Iterator[_Work]:
+        """Settle clashes, and say what is to be done for each file.
+
+        there   the remote files, by name, that it is to be no twin of
+        small   bytes up to which a file may go with others
+        """
+        planned: set[str] = set()
+        for path in paths:
+            name = label or path.name or str(path)
+            if self.on_conflict and name in planned:
+                yield None  # until then it is not known what it would be a twin of
+            planned.add(name)
+            try:
+                facts = path.stat()
+                if stat.S_ISDIR(facts.st_mode):
+                    raise _Failure("is a directory", EXIT_PARTIAL)
+                choice, stored = self._choose(path, name, there)
+                _wire_name(stored)
+                data = None
+                if stat.S_ISREG(facts.st_mode) and facts.st_size <= small and choice == "new":
+                    data = path.read_bytes()
+            except _FAILURES as error:
+                yield partial(_settled, name, partial(_raise, error))
+                continue
+            planned.add(stored)
+            if choice == "same":
+                yield partial(_settled, name, partial(tuple, (name, facts.st_size)))
+            elif data is not None and len(data) <= small:
+                yield len(data), (stored, data)
+            else:
+                yield partial(self._put_one, folder, path, stored, choice, there)
+
+    def _choose(self, path: Path, name: str, there: dict[str, list[MinusFile]]) -> tuple[str, str]:
+        """Settle what a file is: "new", "same" as one there, or to "overwrite"; and its name."""
+        twins = there.get(name, [])
+        if not twins:
+            return "new", name
+        if any(_is_same(twin, path) for twin in twins):
+            return "same", name
+        if self._decide(f"{name} exists in the folder with other bytes") == "rename":
+            return "new", _numbered(name, there.__contains__)
+        return "overwrite", name
+
+    def _put_one(
+        self,
+        folder: MinusFolder,
+        path: Path,
+        name: str,
+        choice: str,
+        there: dict[str, list[MinusFile]],
+    ) -> list[_Outcome]:
+        def store() -> tuple[str, int]:
+            with self.progress(name) as progress:
+                made = folder.upload(path, name, progress=progress)
+            if choice == "overwrite":
+                for twin in there.pop(name, []):
+                    twin.delete()
+            there.setdefault(name, []).append(made)
+            return name, made.filesize
+
+        return [(name, _ran(store))]
+
+    def _put_several(
+        self,
+        folder: MinusFolder,
+        there: dict[str, list[MinusFile]],
+        small: Sequence[tuple[str, bytes]],
+    ) -> list[_Outcome]:
+        """Store files in one request; each alone where the service refuses them together."""
+
+        def alone(name: str, data: bytes) -> tuple[str, int]:
+            self._go_on()
+            return _file_done(folder.new(name, data))
+
+        try:
+            made = folder.new_batch(small)
+        except MinusAPIError as error:
+            if not 400 <= (error.status or 0) < 500 or isinstance(error, MinusAuthError):
+                return [(name, partial(_raise, error)) for name, _ in small]
+            return [(name, _ran(partial(alone, name, data))) for name, data in small]
+        for file in made if self.on_conflict else ():
+            there.setdefault(file.name, []).append(file)
+        return [(file.name, partial(_file_done, file)) for file in made]
 
     # commands: folders
 
@@ -1862,13 +2546,16 @@ class MinusCLI(cmd.Cmd):
         if self.folder:
             self.say(f"{'Name':<30}{'Uploaded':<21}{'Size':>8}  Title")
             self.say("-" * 80)
-            for f in self.match(self.folder.files(), patterns):
-                when = _shown(f.uploaded)
-                self.say(f"{f.name:<29} {when:<19}  {f.filesize:>8}  {f.title or '-'}")
+            lines = (
+                f"{f.name:<29} {_shown(f.uploaded):<19}  {f.filesize:>8}  {f.title or '-'}"
+                for f in self._files(patterns, "name,uploaded,filesize,title")
+            )
+            while some := list(islice(lines, PAGE)):
+                print("\n".join(map(printable, some)), file=self.stdout, flush=True)
             return
         self.say(f"{'Folder':<30}{'Updated':<21}Files  Creator  Visibility")
         self.say("-" * 80)
-        for d in self.match(self.user.folders(), patterns, "folder"):
+        for d in self.match(self.user.folders().each(), patterns, "folder"):
             start = f"{d.name:<29} {_shown(d.updated):<19}  {d.file_count:>5}"
             self.say(f"{start}  {_last(d.creator):<8} {'public' if d.is_public else 'private'}")
 
@@ -1927,12 +2614,15 @@ class MinusCLI(cmd.Cmd):
             self._show(file, local[1:])
         else:
             target = Path(os.path.expanduser(local or "."))
-            self._get_file(file, target / safe_name(file.name) if target.is_dir() else target)
-        return file.name, file.filesize
+            target = target / safe_name(file.name) if target.is_dir() else target
+            if place := self._destination(file, target, set()):
+                self._get_one(file, *place)[0][1]()
+        return _file_done(file)
 
     def do_mget(self, line: str) -> None:
         """mget PATTERN..: save all files that match."""
-        self.get_files(self._matched(line), "MGET")
+        patterns = [word.pattern for word in self._words(line, 1)]
+        self.get_files(self._inside(), self._files(patterns, _TO_COMPARE), "MGET")
 
     def do_cat(self, line: str) -> None:
         """cat PATTERN..: show files on standard output."""
@@ -1956,6 +2646,8 @@ class MinusCLI(cmd.Cmd):
 
     def _put_output(self, folder: MinusFolder, command: str, name: str) -> tuple[str, int]:
         """Store what a command that the user typed prints; nothing stays of one that fails."""
+        import subprocess
+
         with subprocess.Popen(command, shell=True, stdout=subprocess.PIPE) as child:  # noqa: S602
             made = folder.new(name, cast("IO[bytes]", child.stdout))
         if child.returncode:
@@ -2045,6 +2737,8 @@ class MinusCLI(cmd.Cmd):
 
     def do_shell(self, line: str) -> None:
         """!COMMAND: run a command of the system's shell."""
+        import subprocess
+
         self.stdout.flush()
         if status := subprocess.call(line or os.environ.get("SHELL", "sh"), shell=True):  # noqa: S602
             raise _Failure(f"the command ended with status {status}")
@@ -2077,9 +2771,9 @@ class MinusCLI(cmd.Cmd):
             return [stem + _with_slash(name).removeprefix(typed) for name in found]
         if self._completions is None:
             of_folders = self.folder is None or command in ("cd", "rmdir", "public", "private")
-            items: Iterable[_Identified]
-            items = self.user.folders() if of_folders else self._inside().files()
-            self._completions = [item.name for item in items]
+            items: Callable[..., PagedList[Any]]
+            items = self.user.folders if of_folders else self._inside().files
+            self._completions = [item.name for item in items(fields="name").each()]
         return self._completions
 
 
@@ -2204,10 +2898,25 @@ def _parser() -> argparse.ArgumentParser:
     clash = "getting or putting, where a file of the name has other bytes"
     ways = ("ask", "skip", "overwrite", "rename")
     how.add_argument("--on-conflict", choices=ways, default="", help=clash)
+    how.add_argument(
+        "-j",
+        "--jobs",
+        type=_count,
+        default=os.environ.get("MINUS_JOBS") or "0",
+        metavar="N",
+        help="transfers at once (default: 4 that get, 1 that puts)",
+    )
     how.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
     how.add_argument("--debug", action="store_true", help="show the HTTP exchange")
     how.add_argument("-V", "--version", action="version", version=f"minus {__version__}")
     return parser
+
+
+def _count(text: str) -> int:
+    """A number of jobs. Raises ValueError, which argparse puts in words."""
+    if not 0 <= int(text) <= MAX_JOBS:
+        raise ValueError
+    return int(text)
 
 
 def _ask(prompt: str) -> str:
@@ -2215,7 +2924,9 @@ def _ask(prompt: str) -> str:
         word = prompt.rstrip(": ")
         raise MinusConfigError(f"no {word.lower()}: set MINUS_{word.upper()} or use a terminal")
     if prompt.startswith("Password"):
-        return getpass.getpass(prompt)
+        from getpass import getpass
+
+        return getpass(prompt)
     print(prompt, end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip()
 
@@ -2223,7 +2934,8 @@ def _ask(prompt: str) -> str:
 def _run(options: argparse.Namespace, streams: Sequence[IO[str]]) -> int:
     named = ("url", "config", "data", "debug", "username", "password")
     connected = partial(connect, **{name: getattr(options, name) for name in named}, ask=_ask)
-    shell = MinusCLI(None, *streams, on_conflict=options.on_conflict, quiet=options.quiet)
+    how = {name: getattr(options, name) for name in ("on_conflict", "quiet", "jobs")}
+    shell = MinusCLI(None, *streams, **how)
     if options.share:
         _share(shell, connected(sign_in=None), options.names, options.public)
     elif options.web:
@@ -2231,6 +2943,8 @@ def _run(options: argparse.Namespace, streams: Sequence[IO[str]]) -> int:
         # the service of one's own signs in whoever opens this link, once
         page = api.request("activeuser/web", {})["url"] if api.restart else api.url
         shell.say(_joined(api.url, page))
+        import webbrowser
+
         webbrowser.open(_joined(api.url, page))
     elif options.unshare:
         for word in options.names:
@@ -2243,9 +2957,11 @@ def _run(options: argparse.Namespace, streams: Sequence[IO[str]]) -> int:
 def _run_signed_in(options: argparse.Namespace, api: MinusConnection, shell: MinusCLI) -> int:
     user = shell.user = api.activeuser()
     if options.shell:
+        import code
+
         code.interact(f"minus {__version__}: {api!r}", local={"minus": api, "user": user})
     elif options.list_folders:
-        for folder in user.folders():
+        for folder in user.folders(fields="name,file_count,is_public").each():
             public = " PUBLIC" if folder.is_public else ""
             shell.say(f"{folder.name} ({folder.file_count} files){public}")
     elif options.put:
@@ -2259,8 +2975,8 @@ def _run_signed_in(options: argparse.Namespace, api: MinusConnection, shell: Min
             folder.publish()
         shell.put_files(folder, map(Path, options.names), "PUT")
     elif options.get:
-        files = shell.find("folder", options.get).files()
-        shell.get_files(shell.match(files, options.names), "GET")
+        shell.folder = shell.find("folder", options.get)
+        shell.get_files(shell.folder, shell._files(options.names, _TO_COMPARE), "GET")
     else:
         return shell.run()
     return _overall(shell.statuses)
@@ -2296,5 +3012,17 @@ def main(argv: Sequence[str] | None = None, *streams: IO[str]) -> int:
         return 130
 
 
+def run() -> None:
+    """The command `minus`, whose process ends at once."""
+    try:
+        status = main()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)  # taking the interpreter down would take as long as listing the folders
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

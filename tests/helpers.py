@@ -30,6 +30,7 @@ class Far(MinusConnection):
         super().__init__("KEY", "SECRET", url=url, **options)
         self.access_token, self.refresh_token = "ACCESS-1", "REFRESH-1"
         self.wire = wire
+        self._known = {}  # it knows API v2 alone
 
     def sent(self) -> list[tuple[str | None, str | None, str | None]]:
         """Each request: method, address, Authorization."""

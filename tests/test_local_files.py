@@ -138,8 +138,8 @@ def test_a_link_is_replaced_and_not_followed(tmp_path: Path, outside: str) -> No
 def test_nobody_can_lay_a_link_where_the_part_will_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("secrets.token_hex", lambda _: "guessed")
-    part = tmp_path / ".minus-guessed.part"
+    monkeypatch.setattr("os.urandom", lambda _: b"guessed")
+    part = tmp_path / f".minus-{b'guessed'.hex()}.part"
     part.symlink_to(tmp_path / "victim")
     with pytest.raises(FileExistsError), whole_file(tmp_path / "a.txt") as out:
         out.write(b"new")
@@ -150,7 +150,7 @@ def test_nobody_can_lay_a_link_where_the_part_will_be(
 def test_without_replace_a_file_that_came_meanwhile_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
-    def no_links(*_: object) -> None:
+    def no_links(*_: object, **_more: object) -> None:
         raise PermissionError("no links here")
 
     if not links:
