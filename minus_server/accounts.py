@@ -370,6 +370,11 @@ class Accounts:
         with self._catalog.read() as rows:
             return rows.follows(user.n, other.n)
 
+    def slugs_around(self, user: User, limit: int) -> tuple[list[str], list[str]]:
+        """The first followers of a user, and the first whom the user follows, by slug."""
+        with self._catalog.read() as rows:
+            return rows.slugs_around(user.n, limit)
+
     def followers(self, slug: str, offset: int, limit: int) -> tuple[int, list[User]]:
         """A page of those who follow the user. -> how many in all, the page"""
         user = self.user(slug)

@@ -1,13 +1,22 @@
 """API v2, a handler a row of the reference's resource table, and the table itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from minus_server import names
-from minus_server.catalog import Folder, User
-from minus_server.endpoints import PAGE, Call, Endpoint, Field
-from minus_server.errors import NotFound
-from minus_server.wire import JSON
+from minus_server.catalog import Folder, Listing, Part, User
+from minus_server.endpoints import NAMED, PAGE, Call, Endpoint, Field
+from minus_server.errors import BadRequest, NotFound
+from minus_server.wire import (
+    EXTENDED_FOLDER,
+    FILE,
+    FOLDER,
+    JSON,
+    MESSAGE,
+    USER,
+    chosen,
+    file_columns,
+)
 
 FILES_PER_PAGE = 50  # folders too
 FEED_PER_PAGE = 20  # messages too
@@ -22,9 +31,48 @@ def _page(
     row: Callable[[Any], JSON],
 ) -> JSON:
     """One page of a list: `fetch(offset, limit)` gives the total and the rows."""
-    number = call.fields.get("page", 1)
+    number, per_page = call.fields.get("page", 1), call.fields.get("per_page", per_page)
     total, rows = fetch((number - 1) * per_page, per_page)
-    return call.wire.page(path, number, per_page, total, [row(item) for item in rows])
+    results = _cut(call, [row(item) for item in rows])
+    return call.wire.page(path, number, per_page, total, results, _asked(call))
+
+
+def _cut(call: Call, rows: list[JSON]) -> list[JSON]:
+    """The rows with the keys that are wanted."""
+    if (fields := call.fields.get("fields")) is None:
+        return rows
+    return [{key: row[key] for key in chosen(tuple(row), fields)} for row in rows]
+
+
+def _asked(call: Call) -> dict[str, str]:
+    """The parameters of a list that its links keep."""
+    asked = {
+        "per_page": str(call.fields.get("per_page", "")),
+        "fields": ",".join(call.fields.get("fields", ())),
+        "name": call.fields.get("name", ""),
+        "match": getattr(call.fields.get("match"), "text", ""),
+    }
+    return {key: asked[key] for key in asked if key in call.fields}
+
+
+def _part(call: Call) -> Part:
+    """Which rows of a list with a cursor are wanted."""
+    fields = call.fields
+    limit, cursor = fields.get("per_page", FILES_PER_PAGE), fields.get("cursor")
+    if cursor is not None and "page" in fields:
+        raise BadRequest("A list is walked by page or by cursor, not by both.")
+    offset = (fields.get("page", 1) - 1) * limit
+    return Part(limit, offset, cursor, fields.get("name"), fields.get("match"))
+
+
+def _listed(call: Call, path: str, part: Part, found: Listing, results: list[JSON]) -> JSON:
+    """One page of a list with a cursor."""
+    asked = _asked(call)
+    if part.after is None:
+        number, total = call.fields.get("page", 1), found.total or 0
+        return call.wire.page(path, number, part.limit, total, results, asked)
+    following = None if found.following is None else names.cursor_of(found.following)
+    return call.wire.stretch(path, following, part.limit, found.total, results, asked)
 
 
 # --- users ---
@@ -32,10 +80,10 @@ def _page(
 
 def _single_user(call: Call, user: User) -> JSON:
     """The answer about one user, with the slugs around them that programs of the time read."""
-    accounts, private = call.service.accounts, user.n == call.caller.user.n
-    return call.wire.user(user, private=private) | {
-        "followers_slug_list": [u.slug for u in accounts.followers(user.slug, 0, _MAX_SLUGS)[1]],
-        "following_slug_list": [u.slug for u in accounts.following(user.slug, 0, _MAX_SLUGS)[1]],
+    followers, following = call.service.accounts.slugs_around(user, _MAX_SLUGS)
+    return call.wire.user(user, private=user.n == call.caller.user.n) | {
+        "followers_slug_list": followers,
+        "following_slug_list": following,
     }
 
 
@@ -98,14 +146,10 @@ def unfollow(call: Call) -> None:
 
 
 def folders(call: Call) -> JSON:
-    owner = call.service.accounts.user(call.path["slug"])
-    return _page(
-        call,
-        f"users/{owner.slug}/folders",
-        FILES_PER_PAGE,
-        lambda offset, limit: call.service.library.folders(call.caller, owner, offset, limit),
-        call.wire.folder,
-    )
+    owner, part = call.service.accounts.user(call.path["slug"]), _part(call)
+    found = call.service.library.folders(call.caller, owner, part)
+    results = _cut(call, [call.wire.folder(folder) for folder in found.rows])
+    return _listed(call, f"users/{owner.slug}/folders", part, found, results)
 
 
 def add_folder(call: Call) -> JSON:
@@ -136,15 +180,13 @@ def delete_folder(call: Call) -> None:
 
 
 def files(call: Call) -> JSON:
-    library = call.service.library
+    library, part = call.service.library, _part(call)
     folder = library.folder(call.caller, call.path["id"])
-    return _page(
-        call,
-        f"folders/{folder.id}/files",
-        FILES_PER_PAGE,
-        lambda offset, limit: (folder.file_count, library.files(folder, offset, limit)),
-        call.wire.file,
-    )
+    keys = chosen(tuple(FILE), call.fields.get("fields"))
+    columns = file_columns(keys)
+    found = library.some_files(folder, columns, part)
+    results = call.wire.files(keys, columns, found.rows)
+    return _listed(call, f"folders/{folder.id}/files", part, found, results)
 
 
 def file(call: Call) -> JSON:
@@ -213,7 +255,25 @@ def unstar(call: Call) -> None:
     call.service.library.unstar(call.caller, call.path["id"])
 
 
-_LIST = {"page": PAGE}
+def _list(keys: Iterable[str], numbers: int = 0) -> dict[str, Field]:
+    """The parameters of a list of rows with these keys.
+
+    numbers   of a place in it, for a list with filters and a cursor
+    """
+    known = tuple(keys)
+    fields = {
+        "page": PAGE,
+        "per_page": Field(names.per_page, "rows of a page, from 1", kind="integer"),
+        "fields": Field(names.some_of(known), "the keys that rows shall have, with commas"),
+    }
+    if not numbers:
+        return fields
+    return fields | {
+        **NAMED,
+        "cursor": Field(names.cursor(numbers), "empty, or out of `next`: where to go on"),
+    }
+
+
 _IS_PUBLIC = Field(names.boolean, "whether others see it; true unless said", kind="boolean")
 _ORDER = Field(names.id_list, "ids of the folder's files in their new order, as a JSON list")
 _PROFILE = {
@@ -232,7 +292,14 @@ ENDPOINTS = (
     Endpoint("PUT", "activeuser", change_activeuser, "Change the profile", "User", _PROFILE),
     Endpoint("POST", "activeuser/web", web_link, "Make a link that signs in once", "Link"),
     Endpoint("GET", "users/{slug}", user, "A user", "User"),
-    Endpoint("GET", "users/{slug}/folders", folders, "A user's folders", "Folder", _LIST),
+    Endpoint(
+        "GET",
+        "users/{slug}/folders",
+        folders,
+        "A user's folders",
+        "Folder",
+        _list(FOLDER.split(), 1),
+    ),
     Endpoint(
         "POST",
         "users/{slug}/folders",
@@ -244,8 +311,22 @@ ENDPOINTS = (
             "is_public": _IS_PUBLIC,
         },
     ),
-    Endpoint("GET", "users/{slug}/followers", followers, "Who follows a user", "User", _LIST),
-    Endpoint("GET", "users/{slug}/following", following, "Whom a user follows", "User", _LIST),
+    Endpoint(
+        "GET",
+        "users/{slug}/followers",
+        followers,
+        "Who follows a user",
+        "User",
+        _list(USER.split()),
+    ),
+    Endpoint(
+        "GET",
+        "users/{slug}/following",
+        following,
+        "Whom a user follows",
+        "User",
+        _list(USER.split()),
+    ),
     Endpoint(
         "POST",
         "users/{slug}/following",
@@ -269,12 +350,14 @@ ENDPOINTS = (
         },
     ),
     Endpoint("DELETE", "folders/{id}", delete_folder, "Delete a folder and its files"),
-    Endpoint("GET", "folders/{id}/files", files, "The files of a folder", "File", _LIST),
+    Endpoint("GET", "folders/{id}/files", files, "The files of a folder", "File", _list(FILE, 2)),
     Endpoint("GET", "files/{id}", file, "A file", "File"),
     Endpoint("PUT", "files/{id}", change_file, "Change a file's texts", "File", _FILE),
     Endpoint("DELETE", "files/{id}", delete_file, "Delete a file"),
-    Endpoint("GET", "activeuser/messages", messages, "Messages", "Message", _LIST),
-    Endpoint("GET", "activeuser/messages/{slug}", thread, "One thread", "Message", _LIST),
+    Endpoint("GET", "activeuser/messages", messages, "Messages", "Message", _list(MESSAGE.split())),
+    Endpoint(
+        "GET", "activeuser/messages/{slug}", thread, "One thread", "Message", _list(MESSAGE.split())
+    ),
     Endpoint(
         "POST",
         "activeuser/messages/{slug}",
@@ -284,7 +367,14 @@ ENDPOINTS = (
         {"body": Field(names.message, "the text", required=True)},
     ),
     *(
-        Endpoint("GET", f"activeuser/{kind}", _feed(kind), about, "ExtendedFolder", _LIST)
+        Endpoint(
+            "GET",
+            f"activeuser/{kind}",
+            _feed(kind),
+            about,
+            "ExtendedFolder",
+            _list(EXTENDED_FOLDER.split()),
+        )
         for kind, about in (
             ("feed", "Public folders of those whom one follows"),
             ("mine", "One's own folders"),

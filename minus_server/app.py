@@ -21,7 +21,19 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from minus_server import api_v1, api_v2, forms, links, oauth, openapi, pages, uploads, zips
+from minus_server import (
+    api_v1,
+    api_v2,
+    extensions,
+    forms,
+    links,
+    oauth,
+    openapi,
+    pages,
+    tars,
+    uploads,
+    zips,
+)
 from minus_server.catalog import is_disk_full
 from minus_server.endpoints import json_response, signed_in
 from minus_server.errors import DiskFull, Refused
@@ -100,6 +112,8 @@ def _refused(request: Request, error: Exception) -> Response:
     body: dict[str, object] = {"error": error.error, "error_description": str(error)}
     if error.status == 401 and error.error == "invalid_token":
         body["invalid_token"] = True
+    if error.file is not None:
+        body["file"] = error.file
     response = json_response(body, error.status)
     if error.status == 401:
         scheme = "Basic" if error.error == "invalid_client" else "Bearer"
@@ -160,6 +174,8 @@ def _v2_routes() -> list[Route]:
     upload = Route("/api/v2/folders/{id}/files", uploads.upload, methods=["POST"])
     return [
         upload,
+        Route("/api/v2/folders/{id}/tar", tars.matching, methods=["GET"]),
+        Route("/api/v2/folders/{id}/tar", tars.chosen, methods=["POST"]),
         *(
             Route(f"/api/v2/{row.path}", signed_in(row), methods=[row.method])
             for row in api_v2.ENDPOINTS
@@ -219,6 +235,7 @@ ROUTES = [
     _page("/u{slug}", pages.user),
     Route("/icon/{label}.png", links.icon),
     Route("/avatar/{label}.png", links.icon),
+    Route("/api/v2", extensions.describe),
     Route("/openapi.json", openapi.describe),
     Mount("/static", pages.StaticHeaders(StaticFiles(directory=pages.STATIC))),
     Route("/{name}", forms.anything, methods=["GET", "POST", "PUT", "DELETE"]),

@@ -6,7 +6,7 @@ them in a folder.
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -41,6 +41,9 @@ class Blobs(Protocol):
 
     def open(self, key: str) -> BinaryIO:
         """Open for reading, seekable. Raises BlobMissing when there is none."""
+
+    def several(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The bytes of those of the blobs that are kept where many are cheap to read at once."""
 
     def path(self, key: str) -> Path | None:
         """The blob as a local file, None where the store has none to show."""
@@ -89,6 +92,9 @@ class FolderBlobs:
             return self._place(key).open("rb")
         except FileNotFoundError:
             raise BlobMissing(key) from None
+
+    def several(self, keys: Sequence[str]) -> dict[str, bytes]:
+        return {}
 
     def path(self, key: str) -> Path | None:
         return self._place(key)

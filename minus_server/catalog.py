@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +20,7 @@ from sqlalchemy import (
     Engine,
     Select,
     Table,
+    Text,
     and_,
     bindparam,
     case,
@@ -25,6 +28,7 @@ from sqlalchemy import (
     delete,
     event,
     exists,
+    false,
     func,
     insert,
     inspect,
@@ -38,6 +42,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from minus_server import names
 from minus_server.errors import CannotServe
 from minus_server.schema import (
     UNPLACED,
@@ -72,7 +77,9 @@ __all__ = [
     "File",
     "Folder",
     "IntegrityError",
+    "Listing",
     "Message",
+    "Part",
     "Rows",
     "Token",
     "User",
@@ -255,6 +262,39 @@ class Message:
     target: str
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which rows of a list are wanted.
+
+    after    the place of the row before them, () before the first; None: `offset` counts
+    name     of this name alone
+    match    of names that fit this alone
+    """
+
+    limit: int
+    offset: int = 0
+    after: tuple[int, ...] | None = None
+    name: str | None = None
+    match: names.Glob | None = None
+
+    @property
+    def is_filtered(self) -> bool:
+        return self.name is not None or self.match is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Some rows of a list.
+
+    total      how many there are in all; None where that was not counted
+    following  the place of the last of them, None where none comes behind it; by cursor alone
+    """
+
+    rows: Sequence[Any]
+    total: int | None
+    following: tuple[int, ...] | None = None
+
+
 class Catalog:
     """The database of one service."""
 
@@ -358,6 +398,118 @@ _FILES: Select[Any] = select(*File.columns()).select_from(
 )
 
 
+_TOKEN: Select[Any] = (
+    select(*Token.columns(), *User.columns())
+    .join(users, users.c.n == tokens.c.user_n)
+    .where(tokens.c.access_hash == bindparam("access_hash"))
+)
+_USER_BY_SLUG: Select[Any] = select(*User.columns()).where(users.c.slug == bindparam("slug"))
+_FOLDER: Select[Any] = _FOLDERS.where(folders.c.id == bindparam("id"))
+_FILE: Select[Any] = _FILES.where(files.c.id == bindparam("id"))
+_FILES_IN_ORDER: Select[Any] = (
+    _FILES.where(files.c.folder_n == bindparam("folder_n"))
+    .order_by(files.c.position, files.c.n)
+    .offset(bindparam("offset"))
+    .limit(bindparam("limit"))
+)
+
+
+def _slugs_around(shown: ColumnElement[int], given: ColumnElement[int]) -> Select[Any]:
+    query = select(users.c.slug).join(follows, shown == users.c.n)
+    return query.where(given == bindparam("user_n")).order_by(follows.c.n).limit(bindparam("limit"))
+
+
+_FOLLOWER_SLUGS = _slugs_around(follows.c.follower_n, follows.c.followed_n)
+_FOLLOWING_SLUGS = _slugs_around(follows.c.followed_n, follows.c.follower_n)
+
+
+@lru_cache(256)
+def _files_part(columns: tuple[str, ...], kind: str, *, one_name: bool) -> Select[Any]:
+    """Some columns of a folder's files, in the folder's order.
+
+    kind      "page": from an offset on; "same": of one position, behind a number; "later":
+              behind a position. A place is passed by these two, one after the other: for both
+              together SQLite would walk through all files of the position.
+    one_name  files of one name are few: found by it, then put in order
+    """
+    of_folder = bindparam("folder_id", type_=Text).label("folder_id")
+    shown = [of_folder if name == "folder_id" else files.c[name] for name in columns]
+    position: ColumnElement[int] = files.c.position
+    n: ColumnElement[int] = files.c.n
+    if one_name:
+        position, n = position + 0, n + 0  # what is computed is not taken for an index
+    query = select(*shown).where(files.c.folder_n == bindparam("folder_n"))
+    query = query.order_by(position, n).limit(bindparam("limit"))
+    if kind == "page":
+        return query.offset(bindparam("offset"))
+    if kind == "same":
+        return query.where(position == bindparam("position"), n > bindparam("n"))
+    return query.where(position > bindparam("position"))
+
+
+@lru_cache(16)
+def _files_by(key: str, columns: tuple[str, ...]) -> Select[Any]:
+    """Some columns of the files of a folder whose `key` is one of `keys`, in no order."""
+    wanted = files.c[key].in_(bindparam("keys", expanding=True))
+    own = files.c.folder_n == bindparam("folder_n")
+    return select(*(files.c[name] for name in columns)).where(wanted, own)
+
+
+def _plain(pattern: names.Glob) -> str | None:
+    """The one name that fits, None where others may."""
+    if all(isinstance(part, str) and len(part) == 1 for part in pattern.parts):
+        return "".join(str(part) for part in pattern.parts)
+    return None
+
+
+def _is_one_name(part: Part) -> bool:
+    return part.name is not None or (part.match is not None and _plain(part.match) is not None)
+
+
+def _named(query: Select[Any], table: Table, part: Part) -> Select[Any]:
+    """Only the rows whose name is wanted."""
+    if part.name is not None:
+        query = query.where(table.c.name == part.name)
+    if part.match is not None:
+        query = query.where(_fits(table.c.name, part.match))
+    return query
+
+
+def _fits(column: ColumnElement[str], pattern: names.Glob) -> ColumnElement[bool]:
+    """Whether a text fits a glob. The one condition that is SQLite's own: where there is no
+    GLOB, a regular expression is made of the same parts."""
+    if (name := _plain(pattern)) is not None:
+        return column == name
+    if names.OneOf((), out=False) in pattern.parts:  # a set of nothing
+        return false()
+    special = {names.Glob.ANY: "*", names.Glob.ONE: "?", "*": "[*]", "?": "[?]", "[": "[[]"}
+    spelt = [
+        special.get(part, part) if isinstance(part, str) else _sqlite_set(part)
+        for part in pattern.parts
+    ]
+    return column.op("GLOB", is_comparison=True)("".join(spelt))
+
+
+def _sqlite_set(part: names.OneOf) -> str:
+    """A set as GLOB reads it: `]` counts as a character in front, `-` there or behind it, and
+    `^` anywhere but in front; so these three are taken out of the ranges."""
+    if not part.ranges:
+        return "?"
+    singles: set[str] = set()
+    ranges = ""
+    for low, high in part.ranges:
+        taken = [char for char in "-]^" if low <= char <= high]
+        singles.update(taken)
+        cuts = [ord(low) - 1, *map(ord, taken), ord(high) + 1]
+        for before, after in pairwise(cuts):
+            if after - before > 1:
+                ranges += f"{chr(before + 1)}-{chr(after - 1)}"
+    if singles == {"^"} and not ranges and not part.out:
+        return "^"
+    front = "".join(char for char in "]-" if char in singles)
+    return f"[{'^' if part.out else ''}{front}{ranges}{'^' if '^' in singles else ''}]"
+
+
 class Rows:
     """The statements, inside one transaction."""
 
@@ -392,7 +544,7 @@ class Rows:
         return User.maybe(self._one(select(*User.columns()).where(users.c.n == n)))
 
     def user_by_slug(self, slug: str) -> User | None:
-        return User.maybe(self._one(select(*User.columns()).where(users.c.slug == slug)))
+        return User.maybe(self._one(_USER_BY_SLUG, slug=slug))
 
     def users(self) -> list[User]:
         return [User.of(row) for row in self._all(select(*User.columns()).order_by(users.c.n))]
@@ -481,12 +633,7 @@ class Rows:
         self._insert(tokens, **values)
 
     def token_by_access(self, access_hash: str) -> tuple[Token, User] | None:
-        query = (
-            select(*Token.columns(), *User.columns())
-            .join(users, users.c.n == tokens.c.user_n)
-            .where(tokens.c.access_hash == access_hash)
-        )
-        if (row := self._one(query)) is None:
+        if (row := self._one(_TOKEN, access_hash=access_hash)) is None:
             return None
         split = len(Token.columns())
         return Token(*row[:split]), User(*row[split:])
@@ -547,8 +694,7 @@ class Rows:
         return self._insert(folders, **values)
 
     def folder(self, folder_id: str, viewer: int = 0) -> Folder | None:
-        query = _FOLDERS.where(folders.c.id == folder_id)
-        return Folder.maybe(self._one(query, viewer=viewer))
+        return Folder.maybe(self._one(_FOLDER, id=folder_id, viewer=viewer))
 
     def linked_folder(self, link_id: str, viewer: int = 0) -> Folder | None:
         """A folder by its id or its editor id."""
@@ -582,21 +728,35 @@ class Rows:
             kept = {"folder_id": folder.id, "folder_name": folder.name, "last": now}
             self._insert(gone, user_n=folder.owner_n, **kept)
 
+    def _count_folders(self, query: Select[Any]) -> int:
+        return self._count(query.with_only_columns(folders.c.n, maintain_column_froms=True))
+
     def _folder_page(
         self, query: Select[Any], viewer: int, offset: int, limit: int
     ) -> tuple[int, list[Folder]]:
-        total = self._count(query.with_only_columns(folders.c.n, maintain_column_froms=True))
+        total = self._count_folders(query)
         page = query.order_by(folders.c.n).offset(offset).limit(limit)
         return total, [Folder.of(row) for row in self._all(page, viewer=viewer)]
 
     def folders_of(
-        self, user_n: int, viewer: int, offset: int, limit: int, *, public_only: bool
-    ) -> tuple[int, list[Folder]]:
-        """A page of one user's folders. -> how many there are in all, the page"""
-        query = _FOLDERS.where(folders.c.owner_n == user_n)
+        self, user_n: int, viewer: int, part: Part, *, public_only: bool
+    ) -> tuple[int | None, list[Folder]]:
+        """A part of one user's folders. -> how many there are in all, the part
+
+        By cursor, with a filter, they are not counted.
+        """
+        query = _named(_FOLDERS.where(folders.c.owner_n == user_n), folders, part)
         if public_only:
             query = query.where(folders.c.is_public)
-        return self._folder_page(query, viewer, offset, limit)
+        if part.after is None:
+            return self._folder_page(query, viewer, part.offset, part.limit)
+        total = None if part.is_filtered else self._count_folders(query)
+        n: ColumnElement[int] = folders.c.n
+        if _is_one_name(part):
+            n = n + 0  # as in _files_part
+        page = query.where(n > (part.after or (0,))[0]).order_by(n).limit(part.limit)
+        found = self._all(page, viewer=viewer)
+        return total, [Folder.of(row) for row in found]
 
     def folders_followed(self, user_n: int, offset: int, limit: int) -> tuple[int, list[Folder]]:
         """A page of the public folders of those whom the user follows."""
@@ -688,12 +848,53 @@ class Rows:
         return self._insert(files, position=UNPLACED, **values)
 
     def file(self, file_id: str) -> File | None:
-        return File.maybe(self._one(_FILES.where(files.c.id == file_id)))
+        return File.maybe(self._one(_FILE, id=file_id))
 
     def files_of(self, folder_n: int, offset: int, limit: int) -> list[File]:
         """A page of the folder's files, in the folder's order."""
-        query = _FILES.where(files.c.folder_n == folder_n).order_by(files.c.position, files.c.n)
-        return [File.of(row) for row in self._all(query.offset(offset).limit(limit))]
+        found = self._all(_FILES_IN_ORDER, folder_n=folder_n, offset=offset, limit=limit)
+        return [File.of(row) for row in found]
+
+    def files_part(
+        self, folder: Folder, columns: Sequence[str], part: Part
+    ) -> Sequence[Sequence[Any]]:
+        """Values of these columns, of a part of the folder's files in the folder's order."""
+        if part.after is None:
+            return self._files_part(folder, columns, part, "page", offset=part.offset)
+        if not part.after:
+            return self._files_part(folder, columns, part, "later", position=-1)
+        position, n = part.after
+        found = self._files_part(folder, columns, part, "same", position=position, n=n)
+        if missing := part.limit - len(found):
+            rest = replace(part, limit=missing)
+            found += self._files_part(folder, columns, rest, "later", position=position)
+        return found
+
+    def _files_part(
+        self, folder: Folder, columns: Sequence[str], part: Part, kind: str, **place: int
+    ) -> list[Sequence[Any]]:
+        base = _files_part(tuple(columns), kind, one_name=_is_one_name(part))
+        known = {"folder_id": folder.id} if "folder_id" in columns else {}
+        query = _named(base, files, part)
+        rows = self._all(query, folder_n=folder.n, limit=part.limit, **known, **place)
+        return list(rows)
+
+    def count_files(self, folder_n: int, part: Part) -> int:
+        """How many files of the folder fit."""
+        return self._count(
+            _named(select(files.c.n), files, part).where(files.c.folder_n == folder_n)
+        )
+
+    def files_by(
+        self, key: str, keys: Sequence[object], folder_n: int, columns: Sequence[str]
+    ) -> Sequence[Sequence[Any]]:
+        """Values of these columns, of the folder's files whose `key` is one of `keys`."""
+        query = _files_by(key, tuple(columns))
+        found: list[Sequence[Any]] = []
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            found += self._all(query, keys=some, folder_n=folder_n)
+        return found
 
     def neighbours(self, file: File) -> tuple[int, str | None, str | None]:
         """Where a file stands in its folder. -> how many are before it, their last, the next"""
@@ -814,6 +1015,12 @@ class Rows:
 
     def unfollow(self, follower_n: int, followed_n: int) -> bool:
         return self._delete_pair(follows, follower_n=follower_n, followed_n=followed_n)
+
+    def slugs_around(self, user_n: int, limit: int) -> tuple[list[str], list[str]]:
+        """Some followers of a user, and some whom the user follows, by slug."""
+        followers = self._all(_FOLLOWER_SLUGS, user_n=user_n, limit=limit)
+        following = self._all(_FOLLOWING_SLUGS, user_n=user_n, limit=limit)
+        return [row[0] for row in followers], [row[0] for row in following]
 
     def followers(self, user_n: int, offset: int, limit: int) -> tuple[int, list[User]]:
         return self._follow_page(follows.c.follower_n, follows.c.followed_n, user_n, offset, limit)

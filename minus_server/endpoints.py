@@ -32,6 +32,10 @@ class Field:
 
 
 PAGE = Field(names.page, "number of the page, from 1", kind="integer")
+NAMED = {
+    "name": Field(names.text, "only rows of exactly this name"),
+    "match": Field(names.glob, "only rows whose name fits: *, ?, [a-z], [!a-z]"),
+}
 
 
 @dataclass(frozen=True)

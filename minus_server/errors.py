@@ -6,10 +6,12 @@ class Refused(Exception):
 
     status   HTTP status of the answer
     error    the machine's word for it, RFC 6749 and RFC 6750 where they have one
+    file     the id or name of the file that is to blame, where there is one
     """
 
     status = 400
     error = "invalid_request"
+    file: str | None = None
 
     def __init__(self, why: str, error: str | None = None) -> None:
         super().__init__(why)

@@ -4,13 +4,22 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from minus_server import names
 from minus_server.accounts import Caller, Clock
 from minus_server.blobs import Blobs, Writer
-from minus_server.catalog import Catalog, File, Folder, IntegrityError, Rows, User
+from minus_server.catalog import (
+    Catalog,
+    File,
+    Folder,
+    IntegrityError,
+    Listing,
+    Part,
+    Rows,
+    User,
+)
 from minus_server.errors import (
     Forbidden,
     NotFound,
@@ -173,13 +182,16 @@ class Library:
         with self._catalog.read() as rows:
             return rows.file_ids(folder.n, MAX_ORDER_SHOWN)
 
-    def folders(
-        self, caller: Caller, owner: User, offset: int, limit: int
-    ) -> tuple[int, list[Folder]]:
-        """A page of a user's folders, private ones for their owner only."""
+    def folders(self, caller: Caller, owner: User, part: Part) -> Listing:
+        """Some of a user's folders, private ones for their owner only."""
         public_only = owner.n != caller.user.n or not caller.sees_private
         with self._catalog.read() as rows:
-            return rows.folders_of(owner.n, caller.user.n, offset, limit, public_only=public_only)
+            total, found = rows.folders_of(
+                owner.n, caller.user.n, _one_more(part), public_only=public_only
+            )
+        if part.after is None or len(found) <= part.limit:
+            return Listing(found, total)
+        return Listing(found[: part.limit], total, (found[part.limit - 1].n,))
 
     def feed(self, caller: Caller, kind: str, offset: int, limit: int) -> tuple[int, list[Folder]]:
         """A page of one of the lists of folders: feed, mine, favorited or history."""
@@ -189,7 +201,9 @@ class Library:
             if kind == "feed":
                 return rows.folders_followed(me, offset, limit)
             if kind == "mine":
-                return rows.folders_of(me, me, offset, limit, public_only=public_only)
+                part = Part(limit, offset)
+                total, found = rows.folders_of(me, me, part, public_only=public_only)
+                return total or 0, found
             marked = rows.folders_starred if kind == "favorited" else rows.folders_visited
             return marked(me, offset, limit, public_only=public_only)
 
@@ -305,6 +319,45 @@ class Library:
         """A page of a folder's files, in the folder's order."""
         with self._catalog.read() as rows:
             return rows.files_of(folder.n, offset, limit)
+
+    def some_files(self, folder: Folder, columns: Sequence[str], part: Part) -> Listing:
+        """Some of a folder's files, in the folder's order: tuples of these columns."""
+        by_cursor = part.after is not None
+        asked = (*columns, "position", "n") if by_cursor else columns
+        total: int | None = folder.file_count
+        with self._catalog.read() as rows:
+            found = rows.files_part(folder, asked, _one_more(part))
+            if part.is_filtered:
+                total = None if by_cursor else rows.count_files(folder.n, part)
+        if not by_cursor or len(found) <= part.limit:
+            return Listing(found, total)
+        return Listing(found[: part.limit], total, tuple(found[part.limit - 1][-2:]))
+
+    def named_files(
+        self, folder: Folder, ids: Sequence[str], columns: Sequence[str]
+    ) -> list[Sequence[Any]]:
+        """Values of these columns, of these files of the folder, in this order.
+
+        Raises NotFound, with the id as its `file`, for one that is not in the folder.
+        """
+        good = [file_id for file_id in ids if names.is_id(file_id)]
+        with self._catalog.read() as rows:
+            found = rows.files_by("id", good, folder.n, ("id", *columns))
+        by_id = {row[0]: row[1:] for row in found}
+        for file_id in ids:
+            if file_id not in by_id:
+                refusal = _no_file()
+                refusal.file = file_id
+                raise refusal
+        return [by_id[file_id] for file_id in ids]
+
+    def numbered_files(
+        self, folder: Folder, ns: Sequence[int], columns: Sequence[str]
+    ) -> dict[int, Sequence[Any]]:
+        """Values of these columns, by number, of those of these files that are still there."""
+        with self._catalog.read() as rows:
+            found = rows.files_by("n", ns, folder.n, ("n", *columns))
+        return {row[0]: row[1:] for row in found}
 
     def file(self, caller: Caller, file_id: str) -> tuple[File, Folder]:
         """A file that the caller may see, and its folder."""
@@ -514,6 +567,11 @@ class Library:
         if made is None:
             raise NotFound("The icon cannot be drawn.")
         return made, "image/png"
+
+
+def _one_more(part: Part) -> Part:
+    """By cursor one more row is read, to know whether there is one."""
+    return part if part.after is None else replace(part, limit=part.limit + 1)
 
 
 def _current(rows: Rows, folder: Folder | str) -> Folder:

@@ -5,8 +5,9 @@ every answer is sandboxed, and only pictures, sound, film and plain text are sho
 """
 
 import base64
+import logging
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -22,12 +23,13 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from minus_server import names
-from minus_server.blobs import BlobMissing
+from minus_server.blobs import BlobMissing, Blobs
 from minus_server.catalog import File
 from minus_server.errors import NotFound
 from minus_server.service import Service
 from minus_server.wire import http_date
 
+_LOG = logging.getLogger(__name__)
 DRAWINGS_AT_ONCE = 2
 BLOCK = 1 << 20  # bytes read from disk at once
 _RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.IGNORECASE)
@@ -93,6 +95,29 @@ def disposition(kind: str, name: str) -> str:
     """A Content-Disposition that no name can break (RFC 6266)."""
     plain = "".join(c if " " <= c <= "~" and c not in '"\\%;' else "_" for c in name)
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def stored(blobs: Blobs, key: str, size: int) -> Iterator[bytes]:
+    """A blob's bytes, opened when their turn comes. Raises OSError where there are fewer."""
+    with blobs.open(key) as stream:
+        while size > 0:
+            if not (block := stream.read(min(BLOCK, size))):
+                raise OSError("a blob is shorter than its row says")
+            size -= len(block)
+            yield block
+
+
+def until_broken(blocks: Iterator[bytes], what: str) -> Iterator[bytes]:
+    """The blocks; where one cannot be had, the answer ends short of its Content-Length.
+
+    The client sees that it was cut off; the log gets a line: a file that is deleted while it
+    is sent is no fault.
+    """
+    try:
+        yield from blocks
+    except (BlobMissing, OSError) as error:
+        _LOG.warning("%s was cut off: %s %s", what, type(error).__name__, error)
+        yield b""  # an answer of no block at all would be given another length
 
 
 def _repr_digest(sha256: str) -> str:

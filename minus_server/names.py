@@ -3,13 +3,16 @@
 Each parser takes the text of a field and returns the value, or raises BadRequest.
 """
 
+import json
 import mimetypes
 import re
 import secrets
 import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from urllib.parse import unquote
 
-from minus_server.errors import BadRequest, NotFound
+from minus_server.errors import BadRequest, NotFound, TooLarge
 
 SCOPES = ("read_public", "read_all", "upload_new", "modify_all", "modify_user")
 ID_LENGTH = 12  # base 62: 71 bits
@@ -18,6 +21,9 @@ MAX_TEXT = 10_000  # characters of a caption, a description, a message
 MAX_PASSWORD = 1_024  # characters: a hash of more would be a way to keep the service busy
 MAX_PAGE = 10**9
 MAX_ORDER = 100_000  # ids in one item_ordering
+MAX_PER_PAGE = 10_000  # rows of a page
+MAX_IDS = 1_000  # files that are asked for by id at once
+MAX_GLOB = 1_000  # characters
 
 # Addresses of our own that begin like a user's page: `/upload` is no user `pload`.
 FIXED_ADDRESSES = ("/upload", "/users", "/user", "/update")
@@ -171,6 +177,113 @@ def page(value: str) -> int:
     if not (number.isascii() and number.isdigit() and len(number) < len(str(MAX_PAGE))):
         raise BadRequest("The page is not a number from 1.")
     return max(1, int(number))
+
+
+def per_page(value: str) -> int:
+    """How many rows a page has, from 1."""
+    number = value.strip()
+    good = number.isascii() and number.isdigit() and len(number) <= len(str(MAX_PER_PAGE))
+    if not good or not 1 <= int(number) <= MAX_PER_PAGE:
+        raise BadRequest(f"A page has 1 to {MAX_PER_PAGE} rows.")
+    return int(number)
+
+
+def some_of(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """Make the parser of a list, with commas, of words that are known."""
+
+    def words(value: str) -> tuple[str, ...]:
+        found = tuple(word.strip() for word in value.split(","))
+        for word in found:
+            if word not in known:
+                raise BadRequest(f"There is no field {word[:40]!r}.")
+        return found
+
+    return words
+
+
+def cursor_of(place: Sequence[int]) -> str:
+    """The place of a row as `next` carries it."""
+    return "-".join(f"{number:x}" for number in place)
+
+
+def cursor(numbers: int) -> Callable[[str], tuple[int, ...]]:
+    """Make the parser of the places of a list, of so many numbers each; empty: its beginning."""
+    one = "[0-9a-f]{1,15}"
+    form = re.compile(f"{one}(?:-{one}){{{numbers - 1}}}")
+
+    def place(value: str) -> tuple[int, ...]:
+        if value and not form.fullmatch(value):
+            raise BadRequest("The cursor is not one of this list.")
+        return tuple(int(number, 16) for number in value.split("-")) if value else ()
+
+    return place
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A set of a glob: one character of these ranges, or (`out`) one of none of them."""
+
+    ranges: tuple[tuple[str, str], ...]
+    out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Glob:
+    """A pattern, as it was written and taken apart: text, `*`, `?` and sets."""
+
+    text: str
+    parts: tuple[str | OneOf, ...]  # of text: one string a character, but for ANY and ONE
+
+    ANY = "*any"
+    ONE = "?one"
+
+
+def glob(value: str) -> Glob:
+    """A pattern as `fnmatch.fnmatchcase` reads it: `*`, `?`, `[a-z]`, `[!a-z]`."""
+    if len(value) > MAX_GLOB:
+        raise BadRequest(f"The pattern is longer than {MAX_GLOB} characters.")
+    if _TEXT_CONTROL.search(value):
+        raise BadRequest("The pattern has a control character.")
+    parts: list[str | OneOf] = []
+    at = 0
+    while at < len(value):
+        char, at = value[at], at + 1
+        if char == "[" and (end := _end_of_set(value, at)):
+            parts.append(_set(value[at:end]))
+            at = end + 1
+        else:
+            parts.append({"*": Glob.ANY, "?": Glob.ONE}.get(char, char))
+    return Glob(value, tuple(parts))
+
+
+def _end_of_set(value: str, at: int) -> int:
+    """Where the `]` is that ends a set; 0 where there is none: the `[` is one of the name's."""
+    first = at + (value[at : at + 1] == "!")
+    return max(0, value.find("]", first + 1))
+
+
+def _set(inner: str) -> OneOf:
+    out = inner.startswith("!")
+    rest = inner[out:]
+    ranges: list[tuple[str, str]] = []
+    while rest:
+        is_range = len(rest) > 2 and rest[1] == "-"
+        ranges.append((rest[0], rest[2] if is_range else rest[0]))
+        rest = rest[3 if is_range else 1 :]
+    return OneOf(tuple(pair for pair in ranges if pair[0] <= pair[1]), out)
+
+
+def some_ids(value: str) -> list[str]:
+    """Ids as a JSON list, each once. Raises TooLarge for more than MAX_IDS."""
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise BadRequest("The ids are no JSON list of texts.")
+    if len(found) > MAX_IDS:
+        raise TooLarge(f"The list has more than {MAX_IDS} ids.")
+    return list(dict.fromkeys(found))
 
 
 def username(value: str) -> str:

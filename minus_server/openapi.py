@@ -1,12 +1,13 @@
 """`/openapi.json`, made from the declarations that the routes themselves are made from."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from minus_server import __version__, api_v2
+from minus_server import __version__, api_v2, extensions, tars
 from minus_server.endpoints import Endpoint, Field, json_response
 from minus_server.names import SCOPES
 
@@ -62,6 +63,8 @@ def _schemas() -> JSON:
         link="folder url url_rawfile url_thumbnail url_thumbnail_medium",
     )
     file["properties"]["url_preview"] = {"type": ["string", "null"], "format": "uri"}
+    error = _object(text="error error_description")
+    error["properties"]["file"] = _TEXT
     return {
         "User": user,
         "Folder": folder,
@@ -72,15 +75,31 @@ def _schemas() -> JSON:
         "Token": _object(
             text="access_token token_type refresh_token scope", number="expires_in expire_in"
         ),
-        "Error": _object(text="error error_description"),
+        "Service": _service(),
+        "Error": error,
     }
+
+
+def _service() -> JSON:
+    """What the service knows: each extension with its limits."""
+    limits = {
+        name: _object(number=" ".join(of)) for name, of in extensions.DOCUMENT["extensions"].items()
+    }
+    service = _object(text="name version")
+    service["properties"]["extensions"] = {
+        "type": "object",
+        "properties": limits,
+        "required": list(limits),
+    }
+    service["required"].append("extensions")
+    return service
 
 
 def _ref(name: str) -> JSON:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _list_of(name: str) -> JSON:
+def _list_of(name: str, *, by_cursor: bool) -> JSON:
     schema = _object(number="page per_page total pages")
     link = {"type": ["string", "null"], "format": "uri"}
     schema["properties"] |= {
@@ -89,6 +108,9 @@ def _list_of(name: str) -> JSON:
         "previous": link,
     }
     schema["required"] = [*schema["required"], "results", "next", "previous"]
+    if by_cursor:  # then `total` may be unknown, and pages have no number
+        schema["properties"]["total"] = {"type": ["integer", "null"]}
+        schema["required"] = ["results", "next", "per_page", "total"]
     return schema
 
 
@@ -126,19 +148,31 @@ def _path_parameters(path: str) -> list[JSON]:
     ]
 
 
+def _query(fields: Mapping[str, Field]) -> list[JSON]:
+    least = {"integer": {"minimum": 1}}
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "description": field.about,
+            "schema": {"type": field.kind, **least.get(field.kind, {})},
+        }
+        for name, field in fields.items()
+    ]
+
+
 def _operation(row: Endpoint) -> JSON:
     operation: JSON = {"summary": row.about, "parameters": _path_parameters(row.path)}
     if row.method == "GET":
-        operation["parameters"] += [
-            {"name": name, "in": "query", "schema": {"type": field.kind, "minimum": 1}}
-            for name, field in row.fields.items()
-        ]
+        operation["parameters"] += _query(row.fields)
     elif row.fields:
         operation["requestBody"] = _body(dict(row.fields))
     if row.answer is None:
         done: JSON = {"204": {"description": "Done"}}
     else:
-        done = {"200": _answer(_list_of(row.answer) if row.is_list else _ref(row.answer))}
+        by_cursor = "cursor" in row.fields
+        listed = _list_of(row.answer, by_cursor=by_cursor) if row.is_list else _ref(row.answer)
+        done = {"200": _answer(listed)}
     return operation | {"responses": done | _REFUSED}
 
 
@@ -157,6 +191,24 @@ def _upload() -> JSON:
         "parameters": _path_parameters("folders/{id}/files"),
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}},
         "responses": {"200": _answer(_ref("File"))} | _REFUSED,
+    }
+
+
+def _tar(about: str, *, by_ids: bool) -> JSON:
+    done = {"description": "A tar stream", "content": {"application/x-tar": {"schema": {}}}}
+    operation: JSON = {"summary": about, "parameters": _path_parameters("folders/{id}/tar")}
+    if by_ids:
+        operation["requestBody"] = _body(tars.CHOSEN)
+    else:
+        operation["parameters"] += _query(tars.MATCHING)
+    return operation | {"responses": {"200": done} | _REFUSED}
+
+
+def _about_service() -> JSON:
+    return {
+        "summary": "What the service knows beside API v2",
+        "security": [],
+        "responses": {"200": _answer(_ref("Service"))} | _REFUSED,
     }
 
 
@@ -195,6 +247,11 @@ def document() -> JSON:
     for row in api_v2.ENDPOINTS:
         paths.setdefault(f"/api/v2/{row.path}", {})[row.method.lower()] = _operation(row)
     paths["/api/v2/folders/{id}/files"]["post"] = _upload()
+    paths["/api/v2/folders/{id}/tar"] = {
+        "get": _tar("Files of a folder as a tar stream", by_ids=False),
+        "post": _tar("Some files of a folder as a tar stream", by_ids=True),
+    }
+    paths["/api/v2"] = {"get": _about_service()}
     for letter, about in (("i", "A file"), ("j", "A thumbnail"), ("k", "A medium thumbnail")):
         paths[f"/{letter}{{link}}"] = {"get": _bytes(about)}
     return {

@@ -2,11 +2,12 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Any
-from urllib.parse import quote
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
 
 from minus_server.accounts import Clock
 from minus_server.catalog import File, Folder, Message, User
@@ -19,6 +20,7 @@ def dumps(value: JSON) -> bytes:
     return json.dumps(value).encode("ascii")
 
 
+@lru_cache(1024)  # uploads of one second stand side by side
 def date(moment: int) -> str:
     """A moment as the API writes it: UTC, to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(moment))
@@ -46,6 +48,76 @@ def ending(name: str) -> str:
     return f".{last}" if stem and dot and plain else ""
 
 
+# The keys that `fields` may name. A user's own eyes alone see the last three.
+USER = (
+    "username folders display_name description url visits fb_username avatar karma shared"
+    " fb_profile_link slug twitter_screen_name followers following"
+    " storage_quota email storage_used"
+)
+FOLDER = (
+    "files view_count date_last_updated last_updated name creator url created last_updated_ago"
+    " created_ago thumbnail_url file_count is_public id"
+)
+EXTENDED_FOLDER = (
+    "id name file_count view_count star_count flag_count score created created_ago display_name"
+    " creator is_public featured active is_flagged is_starred is_reshared is_saved thumbnail_url"
+    " files url"
+)
+MESSAGE = "body read target sender thread created"
+
+
+class Key(NamedTuple):
+    """How a key of an object is made: of these columns of its record, by this function."""
+
+    columns: tuple[str, ...]
+    make: Callable[..., object] | None = None  # called with the Wire before; None: as it is
+
+
+def _medium(wire: "Wire", file_id: str) -> str:
+    return f"{wire.base}k{file_id}.jpg"
+
+
+def _raw(wire: "Wire", file_id: str, name: str, letter: str = "i") -> str:
+    return f"{wire.base}{letter}{file_id}{ending(name)}"
+
+
+# A file's keys, in order. A list of files is made key by key and not file by file: a page
+# may have 10,000 of them, of which the asker wants a few keys.
+FILE: dict[str, Key] = {
+    "mimetype": Key(("mimetype",)),
+    "uploaded": Key(("uploaded",), lambda _, moment: date(moment)),
+    "name": Key(("name",)),
+    "caption": Key(("caption",)),
+    "url": Key(("id",), lambda wire, file_id: f"{wire.base}api/v2/files/{file_id}"),
+    "url_preview": Key(
+        ("id", "width"), lambda wire, file_id, width: _medium(wire, file_id) if width else None
+    ),
+    "title": Key(("title",)),
+    "url_thumbnail_medium": Key(("id",), _medium),
+    "height": Key(("height",)),
+    "width": Key(("width",)),
+    "uploaded_ago": Key(("uploaded",), lambda wire, moment: wire.ago(moment)),
+    "filesize": Key(("size",)),
+    "url_rawfile": Key(("id", "name"), _raw),
+    "folder": Key(("folder_id",), lambda wire, of: f"{wire.base}api/v2/folders/{of}"),
+    "url_thumbnail": Key(("id", "name"), partial(_raw, letter="j")),
+    "sha256": Key(("sha256",)),
+    "id": Key(("id",)),
+}
+
+
+def chosen(keys: Sequence[str], fields: Sequence[str] | None) -> tuple[str, ...]:
+    """The keys, of all that a row has, that are wanted: `id` always, all where none is named."""
+    if fields is None:
+        return tuple(keys)
+    return tuple(key for key in keys if key == "id" or key in fields)
+
+
+def file_columns(keys: Sequence[str]) -> tuple[str, ...]:
+    """The columns that these keys of a file are made of, each once."""
+    return tuple(dict.fromkeys(column for key in keys for column in FILE[key].columns))
+
+
 @dataclass(frozen=True)
 class Wire:
     """Builds the answers; `base` is the service's own address and ends in a slash."""
@@ -53,7 +125,8 @@ class Wire:
     base: str
     clock: Clock
 
-    def _ago(self, moment: int) -> int:
+    def ago(self, moment: int) -> int:
+        """Whole seconds since a moment."""
         return max(0, int(self.clock()) - moment)
 
     @property
@@ -116,8 +189,8 @@ class Wire:
         if order is not None:
             row["item_ordering"] = list(order)
         return row | {
-            "last_updated_ago": self._ago(folder.updated),
-            "created_ago": self._ago(folder.created),
+            "last_updated_ago": self.ago(folder.updated),
+            "created_ago": self.ago(folder.created),
             "thumbnail_url": self._cover(folder),
             "file_count": folder.file_count,
             "is_public": folder.is_public,
@@ -136,7 +209,7 @@ class Wire:
             "flag_count": 0,
             "score": folder.star_count,
             "created": date(folder.created),
-            "created_ago": self._ago(folder.created),
+            "created_ago": self.ago(folder.created),
             "display_name": folder.owner_name,
             "creator": self._user_link(folder.owner_slug),
             "is_public": folder.is_public,
@@ -153,27 +226,24 @@ class Wire:
 
     def file(self, file: File) -> JSON:
         """A file."""
-        suffix = quote(ending(file.name))
-        medium = f"{self.base}k{file.id}.jpg"
-        return {
-            "mimetype": file.mimetype,
-            "uploaded": date(file.uploaded),
-            "name": file.name,
-            "caption": file.caption,
-            "url": f"{self.api}files/{file.id}",
-            "url_preview": medium if file.width else None,
-            "title": file.title,
-            "url_thumbnail_medium": medium,
-            "height": file.height,
-            "width": file.width,
-            "uploaded_ago": self._ago(file.uploaded),
-            "filesize": file.size,
-            "url_rawfile": f"{self.base}i{file.id}{suffix}",
-            "folder": f"{self.api}folders/{file.folder_id}",
-            "url_thumbnail": f"{self.base}j{file.id}{suffix}",
-            "sha256": file.sha256,
-            "id": file.id,
-        }
+        columns = file_columns(tuple(FILE))
+        record = tuple(getattr(file, column) for column in columns)
+        return self.files(tuple(FILE), columns, [record])[0]
+
+    def files(
+        self, keys: Sequence[str], columns: Sequence[str], records: Sequence[Sequence[object]]
+    ) -> list[JSON]:
+        """These keys of many files; a record has the values of `columns`, in their order."""
+        values = dict(zip(columns, zip(*records, strict=True), strict=False))  # empty: no records
+        made = [self._made(FILE[key], values) for key in keys]
+        return [dict(zip(keys, row, strict=True)) for row in zip(*made, strict=True)]
+
+    def _made(self, key: Key, values: Mapping[str, Sequence[object]]) -> Sequence[object]:
+        """One key of all rows."""
+        sources = [values.get(column, ()) for column in key.columns]
+        if key.make is None:
+            return sources[0]
+        return list(map(partial(key.make, self), *sources))
 
     def message(self, message: Message, viewer: User) -> JSON:
         """A message, with the link to its thread as the viewer has it."""
@@ -187,16 +257,45 @@ class Wire:
             "created": date(message.created),
         }
 
-    def page(self, path: str, number: int, per_page: int, total: int, results: list[JSON]) -> JSON:
-        """One page of a list; `path` is the list's, below the API's address."""
+    def page(
+        self,
+        path: str,
+        number: int,
+        per_page: int,
+        total: int,
+        results: list[JSON],
+        asked: Mapping[str, str],
+    ) -> JSON:
+        """One page of a list.
+
+        path    the list's, below the API's address
+        asked   the other parameters of the request, which the links keep
+        """
         pages = max(1, -(-total // per_page))
-        link = f"{self.api}{path}?page="
+        following, previous = number + 1, min(number - 1, pages)
         return {
             "results": results,
             "page": number,
-            "next": f"{link}{number + 1}" if number < pages else None,
+            "next": self._list_link(path, "page", following, asked) if number < pages else None,
             "per_page": per_page,
             "total": total,
             "pages": pages,
-            "previous": f"{link}{min(number - 1, pages)}" if number > 1 else None,
+            "previous": self._list_link(path, "page", previous, asked) if number > 1 else None,
         }
+
+    def stretch(
+        self,
+        path: str,
+        following: str | None,
+        per_page: int,
+        total: int | None,
+        results: list[JSON],
+        asked: Mapping[str, str],
+    ) -> JSON:
+        """A page by cursor; `following` is where the next one begins, None behind the last."""
+        link = following and self._list_link(path, "cursor", following, asked)
+        return {"results": results, "next": link, "per_page": per_page, "total": total}
+
+    def _list_link(self, path: str, key: str, value: object, asked: Mapping[str, str]) -> str:
+        query = urlencode({key: value, **asked}, quote_via=quote, safe=",")
+        return f"{self.api}{path}?{query}"

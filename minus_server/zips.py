@@ -2,17 +2,15 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from minus_server import names
-from minus_server.blobs import Blobs
-from minus_server.catalog import File
-from minus_server.links import BLOCK, HARMLESS, disposition
+from minus_server.links import HARMLESS, disposition, stored, until_broken
 from minus_server.service import Service
 from minus_server.web import user_of
 
@@ -43,7 +41,14 @@ def _shortened(name: str, more: str = "") -> str:
     return (cut + more + dot + ending).rstrip(". ")
 
 
-def member_names(files: list[File]) -> list[str]:
+class Named(Protocol):
+    """What has a name: a file, or a few columns of one."""
+
+    @property
+    def name(self) -> str: ...
+
+
+def member_names(files: Sequence[Named]) -> list[str]:
     """Names of all members; of those that are alike on some system each gets a number."""
     taken: dict[str, int] = {}  # each with the number that its last namesake got
     found = []
@@ -64,14 +69,6 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _blocks(blobs: Blobs, file: File) -> Iterator[bytes]:
-    """The bytes of one member, opened when its turn comes."""
-    stream: BinaryIO
-    with blobs.open(file.blob) as stream:
-        while block := stream.read(BLOCK):
-            yield block
-
-
 async def archive(request: Request) -> Response:
     """GET /mID.zip."""
     from zipstream import ZipStream
@@ -85,7 +82,7 @@ async def archive(request: Request) -> Response:
         files = service.library.files(folder, 0, names.MAX_ORDER)
         archive = ZipStream(sized=True)
         for file, name in zip(files, member_names(files), strict=True):
-            archive.add(_blocks(service.blobs, file), name, size=file.size)
+            archive.add(stored(service.blobs, file.blob, file.size), name, size=file.size)
         return f"{member_name(folder.name)}.zip", archive
 
     name, archive = await run_in_threadpool(gather)
@@ -97,4 +94,5 @@ async def archive(request: Request) -> Response:
     }
     if request.method == "HEAD":
         return Response(headers=headers, media_type="application/zip")
-    return StreamingResponse(iter(archive), headers=headers, media_type="application/zip")
+    blocks = until_broken(iter(archive), "A ZIP")
+    return StreamingResponse(blocks, headers=headers, media_type="application/zip")

@@ -16,7 +16,7 @@ from sqlalchemy import select, text
 
 import minus_server
 from minus_server.accounts import ACCESS_SECONDS, REFRESH_SECONDS, Caller, Grant
-from minus_server.catalog import Catalog, IntegrityError, Rows
+from minus_server.catalog import Catalog, IntegrityError, Part, Rows
 from minus_server.errors import GrantRefused, NotSignedIn
 from minus_server.schema import metadata
 from minus_server.service import Service, open_service
@@ -246,9 +246,9 @@ def test_lists_come_in_order_of_creation_and_numbers_are_never_used_again(
         delete_folder(rows, "c")
         numbers.append(add_folder(rows, user_n, "A", public=False))
         assert numbers == sorted(set(numbers))
-        total, page = rows.folders_of(user_n, user_n, 1, 10, public_only=False)
+        total, page = rows.folders_of(user_n, user_n, Part(10, 1), public_only=False)
         assert (total, [folder.id for folder in page]) == (3, ["a", "A"])
-        total, page = rows.folders_of(user_n, user_n, 0, 10, public_only=True)
+        total, page = rows.folders_of(user_n, user_n, Part(10), public_only=True)
         assert (total, [folder.id for folder in page]) == (2, ["b", "a"])
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from minus_server import picture_worker, pictures
 from minus_server.accounts import Caller
 from minus_server.blobs import FolderWriter
-from minus_server.catalog import File, Folder, Rows
+from minus_server.catalog import File, Folder, Listing, Part, Rows
 from minus_server.check import check
 from minus_server.errors import Forbidden, NotFound, NotSignedIn, QuotaExceeded
 from minus_server.library import Library
@@ -260,7 +260,7 @@ def test_a_private_folder_is_as_good_as_absent_for_a_stranger(alice: Person, bob
         for refused in tries:
             with pytest.raises(NotFound, match=r"^There is no such file\.$"):
                 refused()
-    assert library.folders(caller, alice.caller.user, 0, 10) == (0, [])
+    assert library.folders(caller, alice.caller.user, Part(10)) == Listing([], 0)
     assert library.linked_file(file.id) == file
     assert alice.counters() == (4, 0, 0)
 
@@ -291,7 +291,7 @@ def test_a_token_for_public_files_does_not_see_its_owners_private_ones(
     with pytest.raises(NotFound):
         public.library.folder(public.caller, secret.id)
     assert public.library.feed(public.caller, "favorited", 0, 10) == (1, [shown])
-    assert public.library.folders(public.caller, owner, 0, 10) == (1, [shown])
+    assert public.library.folders(public.caller, owner, Part(10)) == Listing([shown], 1)
     assert public.library.feed(public.caller, "mine", 0, 10) == (1, [shown])
     with pytest.raises(Forbidden, match="upload_new"):
         public.folder()
