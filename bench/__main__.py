@@ -17,7 +17,7 @@ from bench import ours, profiling
 from bench.measure import BenchError, measure, memory
 from bench.peers import PACKAGES, program
 from bench.results import Line, Report, Result, machine, table, to_json
-from bench.rows import NAMES, Row, Sizes, Stage, rows, staged
+from bench.rows import NAMES, Row, Sizes, Stage
 
 _REPOSITORY = Path(__file__).parent.parent
 
@@ -81,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--large", type=_size, default=1 << 30, metavar="SIZE", help="default: 1G")
     parser.add_argument("--small", type=int, default=2000, metavar="COUNT", help="default: 2000")
     parser.add_argument(
+        "--listed", type=int, default=10_000, metavar="COUNT", help="default: 10000"
+    )
+    parser.add_argument(
         "--growth",
         type=int,
         default=50_000,
@@ -141,19 +144,18 @@ def _run(options: argparse.Namespace, work: Path) -> None:
         installed = ours.install(work, os.environ)
     minus = options.minus or [str(installed / "minus")]
     server = options.minus_server or [str(installed / "minus-server")]
-    sizes = Sizes(options.large, options.small, options.growth)
+    sizes = Sizes(options.large, options.small, options.listed, options.growth)
     names = [name for name in options.rows if options.growth or not name.startswith("G-")]
     now = datetime.now().astimezone().date().isoformat()
     report = Report(now, machine(), _revision(), options.rounds, [])
-    with (
-        ours.serving(work / "minus", minus, server, env) as service,
-        staged(work, sizes, service, env) as stage,
-    ):
-        for row in rows(stage, names):
-            if options.profile:
-                profiling.profile(stage, row)
-                continue
-            report.results.append(_run_row(stage, row, options.rounds))
+    with ours.serving(work / "minus", minus, server, env) as service:
+        stage = Stage(work, sizes, service, env, service.account("user"))
+        for name in names:
+            with stage.row(name) as row:
+                if options.profile:
+                    profiling.profile(stage, row)
+                else:
+                    report.results.append(_run_row(stage, row, options.rounds))
         report.service_peak = memory(service.pid, "VmHWM")
         print(service.operate("check").splitlines()[0], "by minus-server check", file=sys.stderr)
     if not options.profile:

@@ -158,7 +158,7 @@ class Peer:
 def nginx(folder: Path, root: Path, env: Mapping[str, str]) -> Iterator[Peer]:
     """Serves `root` with lists of its folders, and takes PUT."""
     port, user = free_port(), "user root;" if os.geteuid() == 0 else ""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     config = folder / "nginx.conf"
     config.write_text(_NGINX.format(folder=folder, root=root, port=port, user=user))
     command = [program("nginx"), "-p", str(folder), "-e", "stderr", "-c", str(config)]
@@ -172,7 +172,7 @@ def nginx(folder: Path, root: Path, env: Mapping[str, str]) -> Iterator[Peer]:
 def vsftpd(folder: Path, root: Path, env: Mapping[str, str]) -> Iterator[Peer]:
     """Serves `root` to anybody, who may write."""
     port = free_port()
-    folder.mkdir()
+    folder.mkdir(parents=True)
     config = folder / "vsftpd.conf"
     config.write_text(_VSFTPD.format(root=root, port=port))
     with running([program("vsftpd"), str(config)], folder, env, _listens(port)) as pid:
@@ -194,7 +194,7 @@ def webdav(folder: Path, root: Path, env: Mapping[str, str]) -> Iterator[Peer]:
 def seaweedfs(folder: Path, root: Path, env: Mapping[str, str]) -> Iterator[Peer]:
     """SeaweedFS with its S3 gateway and a bucket `bench`; `root` is where its volumes go."""
     root.mkdir()
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "s3.json").write_text(_S3)
     parts = ("master", "volume", "filer", "s3")
     ports = {part: free_port() for part in (*parts, *(f"{part}.grpc" for part in parts))}

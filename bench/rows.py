@@ -17,7 +17,6 @@ from bench.peers import Peer, program
 
 SMALL_BYTES = 8192
 _BLOCK = 1 << 20
-_LISTED = 10_000  # files of the folder that is listed
 _FOLDERS = 10  # of the account whose folders are listed
 
 
@@ -63,6 +62,7 @@ class Sizes:
 
     large: int = 1 << 30
     small: int = 2000
+    listed: int = 10_000
     growth: int = 50_000
 
 
@@ -82,8 +82,18 @@ class Stage:
     minus: Minus
     env: Mapping[str, str]
     user: Mapping[str, str]
-    stack: ExitStack
+    _stack: ExitStack = field(default_factory=ExitStack)
     _peers: dict[str, Peer] = field(default_factory=dict)
+
+    @contextmanager
+    def row(self, name: str) -> Iterator[Row]:
+        """A row with its data and its servers, which end with it.
+
+        So they start when the data is there: `rclone serve` remembers folders for minutes.
+        """
+        with ExitStack() as self._stack:
+            yield _MAKERS[name](self)
+        self._peers.clear()
 
     @property
     def root(self) -> Path:
@@ -95,8 +105,8 @@ class Stage:
             start = getattr(peers, name)
             places = {"bare": self.root / "L" / "large", "seaweedfs": self.work / "volumes"}
             place = places.get(name, self.root)
-            started = start(self.work / name, place, self.env)
-            self._peers[name] = self.stack.enter_context(started)
+            folder = self.work / "peers" / f"{len(list(self.work.glob('peers/*')))}-{name}"
+            self._peers[name] = self._stack.enter_context(start(folder, place, self.env))
         return self._peers[name]
 
     def source(self, name: str, count: int, size: int) -> Path:
@@ -352,8 +362,8 @@ def _bucket_job(stage: Stage, source: Path, label: str) -> Job:
 
 
 def listing(stage: Stage) -> Row:
-    source = stage.source("LIST", _LISTED, 10)
-    names = small_names(_LISTED)
+    names = small_names(stage.sizes.listed)
+    source = stage.source("LIST", len(names), 10)
     stage.stored(source)
 
     def job(*command: str, stdin: str = "") -> Callable[[str], Job]:
@@ -363,7 +373,7 @@ def listing(stage: Stage) -> Row:
     rclone = program("rclone")
     return Row(
         "LIST",
-        f"List a folder of {_LISTED:,} files",
+        f"List a folder of {len(names):,} files",
         [
             stage.contestant("minus: cd, ls", "minus", shell),
             stage.contestant("rclone lsl, nginx", "nginx", job(rclone, "lsl", "web:LIST"), 0.4),
@@ -423,19 +433,6 @@ _MAKERS: dict[str, Callable[[Stage], Row]] = {
     "G-get": lambda stage: _growth(stage, "G-get"),
     "G-put": lambda stage: _growth(stage, "G-put"),
 }
-
-
-def rows(stage: Stage, names: Sequence[str]) -> Iterator[Row]:
-    """Rows by name, each made (data, servers) when it is its turn."""
-    for name in names:
-        yield _MAKERS[name](stage)
-
-
-@contextmanager
-def staged(work: Path, sizes: Sizes, minus: Minus, env: Mapping[str, str]) -> Iterator[Stage]:
-    """A stage whose servers end with it."""
-    with ExitStack() as stack:
-        yield Stage(work, sizes, minus, env, minus.account("user"), stack)
 
 
 def size_text(size: int) -> str:
