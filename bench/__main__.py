@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from bench import ours, profiling
-from bench.measure import BenchError, measure, memory
+from bench.measure import BenchError, forget_peak, measure, peak_memory
 from bench.peers import PACKAGES, program
 from bench.results import Line, Report, Result, machine, table, to_json
 from bench.rows import NAMES, Row, Sizes, Stage
@@ -42,8 +42,9 @@ how it measures:
   byte is compared with its source, for each contestant and run; a wrong one ends the benchmark.
   The service is `minus-server serve` with accounts, catalog, SHA-256 and flushes as users have
   them. CPU seconds of a server are those of all its processes between start and end of the
-  command. Peak memory is the client's, 10 MiB is the least that can be seen. Nothing is kept from
-  an earlier run; everything is removed at the end.
+  command. Peak memory is the client's, 10 MiB is the least that can be seen; the service's is
+  that of all its processes, in each round by itself. Nothing is kept from an earlier run;
+  everything is removed at the end.
 """
 
 
@@ -110,6 +111,7 @@ def _run_row(stage: Stage, row: Row, rounds: int) -> Result:
     outputs = stage.work / "outputs"
     outputs.mkdir(exist_ok=True)
     for number in range(rounds * row.times + 1):
+        forget_peak(stage.minus.pid)
         for each, line in zip(row.contestants, lines, strict=True):
             label = re.sub(r"\W+", "-", f"{row.name} {number} {each.name}")
             job, output = each.job(label), outputs / f"{label}.out"
@@ -120,7 +122,7 @@ def _run_row(stage: Stage, row: Row, rounds: int) -> Result:
             if number:
                 line.runs.append(run)
         if number:
-            result.service.append(memory(stage.minus.pid, "VmRSS"))
+            result.service.append(peak_memory(stage.minus.pid))
     return result
 
 
@@ -156,7 +158,6 @@ def _run(options: argparse.Namespace, work: Path) -> None:
                     profiling.profile(stage, row)
                 else:
                     report.results.append(_run_row(stage, row, options.rounds))
-        report.service_peak = memory(service.pid, "VmHWM")
         print(service.operate("check").splitlines()[0], "by minus-server check", file=sys.stderr)
     if not options.profile:
         _write(report, options)

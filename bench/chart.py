@@ -11,7 +11,7 @@ _SCALE = 2  # pixels for each of the measures below
 _WIDTH, _MARGIN, _NAMES, _VALUES = 900, 28, 196, 150
 _BAR, _STEP, _TITLE, _GAP, _HEADER = 15, 21, 26, 16, 78
 _PAPER, _EDGE, _INK, _GREY = "#ffffff", "#d0d7de", "#1f2328", "#59636e"
-_OURS, _THEIRS, _TRACK = "#0969da", "#aeb8c4", "#f3f5f7"
+_OURS, _ALSO_OURS, _THEIRS, _TRACK = "#0969da", "#80b4ed", "#aeb8c4", "#f3f5f7"
 _FONTS = Path("/usr/share/fonts/truetype/dejavu")
 
 
@@ -68,7 +68,7 @@ def draw(report: Report, path: Path) -> None:
     card.text(
         _MARGIN,
         54,
-        "Wall time of the whole command, median; shorter is better. 2x: twice minus's.",
+        "Wall time of the whole command, median (line: least to most). 2x: twice minus's.",
         12,
         _GREY,
     )
@@ -89,7 +89,7 @@ def _height(result: Result) -> int:
 def _draw_row(card: _Card, y: int, result: Result) -> None:
     card.text(_MARGIN, y + _TITLE / 2 - 3, result.title, 12, bold=True)
     space = _WIDTH - 2 * _MARGIN - _NAMES - _VALUES
-    longest = max(line.median for line in result.lines)
+    longest = max(time for line in result.lines for time in line.times)
     left = _MARGIN + _NAMES
     for line, middle in zip(result.lines, _middles(y, result), strict=True):
         ours = line is result.lines[0]
@@ -97,7 +97,10 @@ def _draw_row(card: _Card, y: int, result: Result) -> None:
         card.text(left - 10, middle, line.name, 11, ink, bold=ours, right=True)
         card.box(left, middle - _BAR / 2, space, _BAR, _TRACK)
         length = max(3.0, space * line.median / longest)
-        card.box(left, middle - _BAR / 2, length, _BAR, _OURS if ours else _THEIRS)
+        others = _ALSO_OURS if line.name.startswith("minus") else _THEIRS
+        card.box(left, middle - _BAR / 2, length, _BAR, _OURS if ours else others)
+        low, high = (left + space * edge(line.times) / longest for edge in (min, max))
+        card.box(low, middle - 0.5, high - low, 1, _INK, 0)
         card.text(left + space + 10, middle, _value(result, line), 11, ink, bold=ours)
 
 

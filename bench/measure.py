@@ -83,11 +83,17 @@ def cpu_seconds(pid: int) -> float:
     return ticks / _TICKS
 
 
-def memory(pid: int, key: str) -> int:
-    """Bytes of `VmHWM` (the peak) or `VmRSS` (now), of a process and all below it."""
+def forget_peak(pid: int) -> None:
+    """Let the peaks of `peak_memory` begin anew."""
+    for each in tree(pid):
+        Path(f"/proc/{each}/clear_refs").write_text("5")
+
+
+def peak_memory(pid: int) -> int:
+    """Bytes, of a process and all below it, since `forget_peak`."""
     total = 0
     for each in tree(pid):
         for line in Path(f"/proc/{each}/status").read_text().splitlines():
-            if line.startswith(f"{key}:"):
+            if line.startswith("VmHWM:"):
                 total += int(line.split()[1]) * 1024
     return total

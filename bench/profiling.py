@@ -1,5 +1,6 @@
 """Where the time of minus and of its service goes, in one row."""
 
+import signal
 import subprocess
 from collections import Counter
 from contextlib import suppress
@@ -33,7 +34,7 @@ def profile(stage: Stage, row: Row) -> None:
             [*before, *job.command], job.cwd, contestant.env, output, job.stdin, contestant.server
         )
         if spy:
-            spy.terminate()
+            spy.send_signal(signal.SIGINT)  # it writes what it has
             spy.wait()
             print(f"\n{row.name}, the service: seconds in each function itself, all threads\n")
             print("\n".join(_busiest(samples)))

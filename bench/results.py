@@ -11,7 +11,7 @@ from statistics import median
 from bench.measure import Run
 
 MOST_CLIENT = 60 << 20  # bytes of memory that minus may take, whatever it does
-MOST_GROWTH = 1.1  # the service's memory after the last round of a row, against the first
+MOST_GROWTH = 1.1  # the service's peak in the last round of a row, against the first
 _HEAD = (
     *("row", "who", "median", "min to max", "minus / it", "target", ""),
     *("CPU s, client", "server", "client MiB"),
@@ -51,7 +51,7 @@ class Line:
 
 @dataclass
 class Result:
-    """A row: lines, minus first; the service's resident bytes after each measured round."""
+    """A row: lines, minus first; the service's peak memory in each measured round, bytes."""
 
     name: str
     title: str
@@ -68,20 +68,19 @@ class Result:
 
     @property
     def growth(self) -> float:
-        """The service's memory after the last round against that after the first."""
+        """The service's peak in the last round against that in the first."""
         return self.service[-1] / self.service[0]
 
 
 @dataclass
 class Report:
-    """All of one run of the benchmark. `service_peak`: bytes, of the service's whole life."""
+    """All of one run of the benchmark."""
 
     date: str
     machine: str
     revision: str
     rounds: int
     results: list[Result]
-    service_peak: int = 0
 
     @property
     def client_peak(self) -> int:
@@ -149,7 +148,7 @@ def _memory(report: Report) -> Iterator[str]:
     client, most = _mib(report.client_peak), _mib(MOST_CLIENT)
     word = "met" if report.client_peak <= MOST_CLIENT else "MISSED"
     yield f"The client's peak memory, over all rows: {client} MiB (at most {most}: {word})."
-    yield f"The service's: {_mib(report.service_peak)} MiB; after first and last round:"
+    yield "The service's peak memory, in the first and the last round:"
     yield ""
     for each in report.results:
         word = "flat" if each.growth <= MOST_GROWTH else "GROWS"
