@@ -62,5 +62,5 @@ def _busiest(samples: Path) -> list[str]:
     own: Counter[str] = Counter()
     for line in samples.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
-        own[stack.rpartition(";")[2]] += int(count)
+        own[stack.rpartition(";")[2] or "(outside of Python)"] += int(count)
     return [f"{count / _SAMPLES:8.2f}  {name}" for name, count in own.most_common(_SHOWN)]
