@@ -133,7 +133,7 @@ def running(
 def _end(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     try:
-        process.wait(40)
+        process.wait(10)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
