@@ -21,7 +21,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from minus_server import api_v1, api_v2, forms, links, oauth, openapi, pages, uploads, zips
+from minus_server import api_v1, api_v2, batches, forms, links, oauth, openapi, pages, uploads, zips
 from minus_server.catalog import is_disk_full
 from minus_server.endpoints import json_response, signed_in
 from minus_server.errors import DiskFull, Refused
@@ -100,6 +100,8 @@ def _refused(request: Request, error: Exception) -> Response:
     body: dict[str, object] = {"error": error.error, "error_description": str(error)}
     if error.status == 401 and error.error == "invalid_token":
         body["invalid_token"] = True
+    if error.file is not None:
+        body["file"] = error.file
     response = json_response(body, error.status)
     if error.status == 401:
         scheme = "Basic" if error.error == "invalid_client" else "Bearer"
@@ -157,9 +159,11 @@ def _fault(request: Request, _error: Exception) -> Response:
 
 
 def _v2_routes() -> list[Route]:
-    upload = Route("/api/v2/folders/{id}/files", uploads.upload, methods=["POST"])
+    folder = "/api/v2/folders/{id}"
     return [
-        upload,
+        Route(f"{folder}/files", uploads.upload, methods=["POST"]),
+        Route(f"{folder}/files/{{name:path}}", uploads.put, methods=["PUT"]),
+        Route(f"{folder}/batch", batches.add, methods=["POST"]),
         *(
             Route(f"/api/v2/{row.path}", signed_in(row), methods=[row.method])
             for row in api_v2.ENDPOINTS

@@ -50,6 +50,7 @@ from minus_server.schema import (
     messages,
     metadata,
     sessions,
+    small,
     stars,
     tokens,
     totals,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 POOL = 50  # connections: one for each thread that may want one
 _AT_ONCE = 500  # rows named in one statement
 BUSY_SECONDS = 10  # how long a writer waits for another one
+_CHECKPOINT = "wal_autocheckpoint=4000"  # pages, 16 MiB: a few batches of small files
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 __all__ = [
@@ -336,7 +338,8 @@ class Catalog:
 def _connected(connection: Any, _record: object) -> None:
     """Set SQLite up: write-ahead log, each commit flushed to disk, transactions by us."""
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    pragmas = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", _CHECKPOINT)
+    for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -347,7 +350,12 @@ def _begun(connection: Connection) -> None:
 
 def is_disk_full(error: Exception) -> bool:
     """Tell whether the database refused because its disk has no room."""
-    return isinstance(error, OperationalError) and "disk is full" in str(error.orig)
+    if not isinstance(error, OperationalError):
+        return False
+    kind = getattr(error.orig, "sqlite_errorname", "SQLITE_IOERR_WRITE")  # from Python 3.11
+    # a write that a quota or a limit refused is no "full" to SQLite
+    refused = "disk I/O error" in str(error.orig) and kind == "SQLITE_IOERR_WRITE"
+    return refused or "disk is full" in str(error.orig)
 
 
 _FOLDERS: Select[Any] = select(*Folder.columns()).select_from(
@@ -355,6 +363,25 @@ _FOLDERS: Select[Any] = select(*Folder.columns()).select_from(
 )
 _FILES: Select[Any] = select(*File.columns()).select_from(
     files.join(folders, folders.c.n == files.c.folder_n)
+)
+
+# Those of every upload and download stand here once: SQLAlchemy compiles a statement that it
+# knows no second time, and knows one object faster than a new one.
+_FOLDER = _FOLDERS.where(folders.c.id == bindparam("id"))
+_FILE = _FILES.where(files.c.id == bindparam("id"))
+_TOKEN = (
+    select(*Token.columns(), *User.columns())
+    .join(users, users.c.n == tokens.c.user_n)
+    .where(tokens.c.access_hash == bindparam("hash"))
+)
+_ADD_FILES = insert(files).returning(files.c.n, sort_by_parameter_order=True)
+_ADD_SMALL = insert(small)
+_SMALL: Select[Any] = select(small.c.data).join(files, files.c.n == small.c.n)
+_ONE_SMALL = _SMALL.where(files.c.blob == bindparam("key"))
+_TAKE_ROOM = (
+    update(users)
+    .where(users.c.n == bindparam("user"), users.c.used + bindparam("size") <= users.c.quota)
+    .values(used=users.c.used + bindparam("size"))
 )
 
 
@@ -402,9 +429,7 @@ class Rows:
 
     def take_room(self, user_n: int, size: int) -> bool:
         """Count bytes against the quota. -> False where they do not fit"""
-        fits = and_(users.c.n == user_n, users.c.used + size <= users.c.quota)
-        changed = self._db.execute(update(users).where(fits).values(used=users.c.used + size))
-        return changed.rowcount == 1
+        return self._db.execute(_TAKE_ROOM, {"user": user_n, "size": size}).rowcount == 1
 
     def take_unowned_room(self, size: int, most: int) -> bool:
         """Count bytes of galleries without an owner. -> False where they would pass `most`"""
@@ -481,14 +506,9 @@ class Rows:
         self._insert(tokens, **values)
 
     def token_by_access(self, access_hash: str) -> tuple[Token, User] | None:
-        query = (
-            select(*Token.columns(), *User.columns())
-            .join(users, users.c.n == tokens.c.user_n)
-            .where(tokens.c.access_hash == access_hash)
-        )
-        if (row := self._one(query)) is None:
+        if (row := self._one(_TOKEN, hash=access_hash)) is None:
             return None
-        split = len(Token.columns())
+        split = len(fields(Token))
         return Token(*row[:split]), User(*row[split:])
 
     def token_by_refresh(self, refresh_hash: str) -> Token | None:
@@ -547,8 +567,7 @@ class Rows:
         return self._insert(folders, **values)
 
     def folder(self, folder_id: str, viewer: int = 0) -> Folder | None:
-        query = _FOLDERS.where(folders.c.id == folder_id)
-        return Folder.maybe(self._one(query, viewer=viewer))
+        return Folder.maybe(self._one(_FOLDER, id=folder_id, viewer=viewer))
 
     def linked_folder(self, link_id: str, viewer: int = 0) -> Folder | None:
         """A folder by its id or its editor id."""
@@ -564,10 +583,11 @@ class Rows:
     def change_folder(self, n: int, values: Mapping[str, object]) -> None:
         self._set(folders, n, values)
 
-    def add_to_folder(self, n: int, column: str, by: int) -> None:
-        """Add to a counter of the folder: file_count, view_count or star_count."""
+    def add_to_folder(self, n: int, column: str, by: int, **values: object) -> None:
+        """Add to a counter of the folder, file_count, view_count or star_count; set `values`."""
         counter = folders.c[column]
-        self._db.execute(update(folders).where(folders.c.n == n).values({counter: counter + by}))
+        changed = {column: counter + by, **values}
+        self._db.execute(update(folders).where(folders.c.n == n).values(changed))
 
     def delete_folder(self, n: int) -> None:
         self._db.execute(delete(folders).where(folders.c.n == n))
@@ -684,11 +704,43 @@ class Rows:
 
     # --- files ---
 
-    def add_file(self, **values: object) -> int:
-        return self._insert(files, position=UNPLACED, **values)
+    def add_files(
+        self, rows: Sequence[Mapping[str, object]], data: Sequence[bytes | None]
+    ) -> list[int]:
+        """Add files, all with values for the same columns. -> their numbers, in order
+
+        data   of each the bytes, where it is small; None where they are in the folder of blobs.
+               Raises IntegrityError where the folder is gone.
+        """
+        ns = [int(row[0]) for row in self._db.execute(_ADD_FILES, list(rows))]
+        held = [
+            {"n": n, "data": some} for n, some in zip(ns, data, strict=True) if some is not None
+        ]
+        if held:
+            self._db.execute(_ADD_SMALL, held)
+        return ns
 
     def file(self, file_id: str) -> File | None:
-        return File.maybe(self._one(_FILES.where(files.c.id == file_id)))
+        return File.maybe(self._one(_FILE, id=file_id))
+
+    def small(self, key: str) -> bytes | None:
+        """The bytes of a small file, None where there is none under this key."""
+        found = self._one(_ONE_SMALL, key=key)
+        return None if found is None else bytes(found[0])
+
+    def several_small(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The bytes of those of the keys that there are."""
+        found: dict[str, bytes] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            named = _SMALL.add_columns(files.c.blob).where(
+                files.c.blob.in_(keys[start : start + _AT_ONCE])
+            )
+            found.update((row[1], bytes(row[0])) for row in self._all(named))
+        return found
+
+    def small_keys(self) -> list[str]:
+        query = select(files.c.blob).join(small, small.c.n == files.c.n)
+        return [row[0] for row in self._all(query)]
 
     def files_of(self, folder_n: int, offset: int, limit: int) -> list[File]:
         """A page of the folder's files, in the folder's order."""

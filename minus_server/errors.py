@@ -6,10 +6,12 @@ class Refused(Exception):
 
     status   HTTP status of the answer
     error    the machine's word for it, RFC 6749 and RFC 6750 where they have one
+    file     name of the file that is to blame, of a request with many
     """
 
     status = 400
     error = "invalid_request"
+    file: str | None = None
 
     def __init__(self, why: str, error: str | None = None) -> None:
         super().__init__(why)
@@ -19,6 +21,12 @@ class Refused(Exception):
 
 class BadRequest(Refused):
     """A field is missing or cannot be read."""
+
+
+class DigestMismatch(Refused):
+    """Other bytes came than the sender says it sent."""
+
+    error = "digest_mismatch"
 
 
 class NotSignedIn(Refused):

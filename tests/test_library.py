@@ -17,7 +17,7 @@ from PIL import Image
 
 from minus_server import picture_worker, pictures
 from minus_server.accounts import Caller
-from minus_server.blobs import FolderWriter
+from minus_server.blobs import MAX_SMALL, FolderWriter
 from minus_server.catalog import File, Folder, Rows
 from minus_server.check import check
 from minus_server.errors import Forbidden, NotFound, NotSignedIn, QuotaExceeded
@@ -26,13 +26,16 @@ from minus_server.service import Service, open_service
 from tests.rawhttp import png
 
 NOW = 1_000_000
+LARGE = b"x" * (MAX_SMALL + 1)
 SCOPES = "read_public read_all upload_new modify_all modify_user"
 
 
 class Person:
     """Someone with a token, in front of the rules."""
 
-    def __init__(self, service: Service, name: str, scope: str = SCOPES, quota: int = 1000) -> None:
+    def __init__(
+        self, service: Service, name: str, scope: str = SCOPES, quota: int = 10**6
+    ) -> None:
         self.service, self.library, self.name = service, service.library, name
         grant = service.accounts.sign_in_owner(*service.accounts.owner_client(name), scope)
         self.token, self.n = grant.access_token, service.accounts.user(name).n
@@ -128,14 +131,18 @@ def test_the_bytes_are_kept_before_the_row(alice: Person, monkeypatch: pytest.Mo
 
     note(FolderWriter, "commit")
     note(Rows, "take_room")
-    note(Rows, "add_file")
-    alice.put(alice.folder())
-    assert done == ["commit", "take_room", "add_file"]
+    note(Rows, "add_files")
+    alice.put(alice.folder(), LARGE)
+    assert done == ["commit", "take_room", "add_files"]
+    done.clear()
+    alice.put(alice.folder(), LARGE[1:])
+    assert done == ["take_room", "add_files"]
 
 
-@pytest.mark.parametrize("step", ["take_room", "add_file", "add_to_folder", "change_folder"])
+@pytest.mark.parametrize("data", [b"text", LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("step", ["take_room", "add_files", "add_to_folder"])
 def test_a_transaction_that_fails_leaves_neither_bytes_nor_row(
-    alice: Person, monkeypatch: pytest.MonkeyPatch, step: str
+    alice: Person, monkeypatch: pytest.MonkeyPatch, step: str, data: bytes
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
@@ -143,7 +150,7 @@ def test_a_transaction_that_fails_leaves_neither_bytes_nor_row(
     folder = alice.folder()
     monkeypatch.setattr(Rows, step, fail)
     with pytest.raises(ZeroDivisionError):
-        alice.put(folder)
+        alice.put(folder, data)
     monkeypatch.undo()
     assert list(alice.service.blobs.keys()) == []
     assert alice.library.files(folder, 0, 10) == []
@@ -173,7 +180,7 @@ def test_an_upload_is_refused_early_when_it_announces_too_much(service: Service)
     alice = Person(service, "alice", quota=10)
     folder = alice.folder()
     form = 64 * 1024  # what the form around the file may add
-    alice.library.begin_file(alice.caller, folder.id, form + 10).writer.abort()
+    alice.library.begin_file(alice.caller, folder.id, form + 10).abort()
     with pytest.raises(QuotaExceeded, match=r"There is no room left for this file\."):
         alice.library.begin_file(alice.caller, folder.id, form + 11)
     assert service.blobs.incoming() == []
@@ -187,7 +194,7 @@ def test_an_upload_is_refused_at_the_first_byte_too_many(service: Service) -> No
     incoming.write([b"123", b"456"])
     with pytest.raises(QuotaExceeded):
         incoming.write([b"7"])
-    incoming.writer.abort()
+    incoming.abort()
     assert alice.put(folder, b"123456").size == 6
     assert alice.put(folder, b"").size == 0
     assert alice.counters()[0] == 10
@@ -216,7 +223,7 @@ def test_an_upload_whose_token_is_not_known_yet_ends_at_1_mib(
     incoming.write([b"x" * (1 << 20)])
     with pytest.raises(NotSignedIn, match=r"The access token must stand before a file"):
         incoming.write([b"x"])
-    incoming.writer.abort()
+    incoming.abort()
 
 
 def test_deleting_gives_back_the_room_and_removes_the_bytes(alice: Person) -> None:
@@ -373,8 +380,10 @@ def test_the_order_of_more_than_1000_files_is_not_shown(alice: Person) -> None:
     folder = alice.folder()
     row = dict.fromkeys(("name", "title", "caption", "mimetype", "sha256"), "")
     with alice.service.catalog.write() as rows:
-        for number in range(1000):
-            rows.add_file(id=f"{number}", folder_n=folder.n, blob=f"{number}", **row)
+        own: list[dict[str, object]] = [
+            {"id": f"{n}", "folder_n": folder.n, "position": n, "blob": f"{n}"} for n in range(1000)
+        ]
+        rows.add_files([{**row, **each} for each in own], [None] * 1000)
         rows.add_to_folder(folder.n, "file_count", 1000)
     ids = alice.library.visit(alice.caller, folder.id)[1]
     assert ids == [str(number) for number in range(1000)]
