@@ -374,7 +374,8 @@ _TOKEN = (
     .join(users, users.c.n == tokens.c.user_n)
     .where(tokens.c.access_hash == bindparam("hash"))
 )
-_ADD_FILES = insert(files).returning(files.c.n, sort_by_parameter_order=True)
+_ADD_FILES = insert(files)
+_NUMBERS: Select[Any] = select(files.c.id, files.c.n)
 _ADD_SMALL = insert(small)
 _SMALL: Select[Any] = select(small.c.data).join(files, files.c.n == small.c.n)
 _ONE_SMALL = _SMALL.where(files.c.blob == bindparam("key"))
@@ -712,13 +713,25 @@ class Rows:
         data   of each the bytes, where it is small; None where they are in the folder of blobs.
                Raises IntegrityError where the folder is gone.
         """
-        ns = [int(row[0]) for row in self._db.execute(_ADD_FILES, list(rows))]
+        if len(rows) == 1:
+            ns = [self._insert(files, **rows[0])]
+        else:
+            self._db.execute(_ADD_FILES, list(rows))
+            ns = self._numbers([str(row["id"]) for row in rows])
         held = [
             {"n": n, "data": some} for n, some in zip(ns, data, strict=True) if some is not None
         ]
         if held:
             self._db.execute(_ADD_SMALL, held)
         return ns
+
+    def _numbers(self, ids: Sequence[str]) -> list[int]:
+        """The numbers of these files. RETURNING, in order, would insert them one by one."""
+        found: dict[str, int] = {}
+        for start in range(0, len(ids), _AT_ONCE):
+            some = files.c.id.in_(ids[start : start + _AT_ONCE])
+            found.update((row[0], row[1]) for row in self._all(_NUMBERS.where(some)))
+        return [found[file_id] for file_id in ids]
 
     def file(self, file_id: str) -> File | None:
         return File.maybe(self._one(_FILE, id=file_id))

@@ -14,6 +14,7 @@ from minus_server.errors import BadRequest
 MAX_HEADERS = 16 * 1024  # bytes of one part's headers
 MAX_PARTS = 100
 _BOUNDARY = re.compile(r"""boundary=(?:"([^"]{1,200})"|([^\s;,"]{1,200}))""", re.IGNORECASE)
+_HEADERS = (b"content-disposition", b"content-type", b"repr-digest", b"content-description")
 _FOLDED = re.compile(rb"\n[ \t]+")
 _USUAL = re.compile(r'form-data; name="([^"\\]*)"(?:; filename="([^"\\]*)")?')
 _PARAMETER = re.compile(r"""(?:^|[;\s])([^\s=;"]+)\s*=\s*(?:"((?:\\["\\]|[^"])*)"?|([^;]*))""")
@@ -153,20 +154,22 @@ class Parser:
 
 def _part(head: bytes) -> Part:
     """Read a part's headers; names of files come in UTF-8, else in Latin-1."""
-    headers: dict[str, str] = {}
     lines = head.replace(b"\r", b"")
     if b"\n " in lines or b"\n\t" in lines:
         lines = _FOLDED.sub(b" ", lines)
+    headers: dict[bytes, str] = {}
     for line in lines.split(b"\n"):
         name, _, value = line.partition(b":")
-        headers.setdefault(name.strip().decode("latin-1").lower(), decoded(value.strip()))
-    parameters = parameters_of(headers.get("content-disposition", ""))
+        known = name.strip().lower()
+        if known in _HEADERS and known not in headers:
+            headers[known] = decoded(value.strip())
+    parameters = parameters_of(headers.get(b"content-disposition", ""))
     return Part(
-        name=parameters.get("name", ""),
-        filename=filename_of(parameters),
-        content_type=headers.get("content-type", ""),
-        digest=headers.get("repr-digest", ""),
-        description=headers.get("content-description", ""),
+        parameters.get("name", ""),
+        filename_of(parameters),
+        headers.get(b"content-type", ""),
+        headers.get(b"repr-digest", ""),
+        headers.get(b"content-description", ""),
     )
 
 

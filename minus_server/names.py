@@ -27,6 +27,7 @@ _RESERVED_SLUGS = frozenset(address[2:] for address in FIXED_ADDRESSES)
 
 KEY_LETTERS = f"{string.ascii_letters}{string.digits}-_"
 _ALPHABET = string.ascii_letters + string.digits
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _IDS = len(_ALPHABET) ** ID_LENGTH
 _ID = re.compile(rf"[A-Za-z0-9]{{{ID_LENGTH}}}")
 _LISTED_ID = re.compile(rf"""\s*(?:u?(["']))?({_ID.pattern})(?(1)\1)\s*""")
@@ -46,11 +47,11 @@ _TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0
 def new_id() -> str:
     """Make the id of a folder or file: what its short link shows."""
     number = secrets.randbelow(_IDS)
-    letters = []
-    for _ in range(ID_LENGTH):
-        number, letter = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[letter])
-    return "".join(letters)
+    pairs = []
+    for _ in range(ID_LENGTH // 2):
+        number, pair = divmod(number, len(_PAIRS))
+        pairs.append(_PAIRS[pair])
+    return "".join(pairs)
 
 
 def new_secret() -> str:

@@ -62,6 +62,8 @@ def _schemas() -> JSON:
         link="folder url url_rawfile url_thumbnail url_thumbnail_medium",
     )
     file["properties"]["url_preview"] = {"type": ["string", "null"], "format": "uri"}
+    error = _object(text="error error_description")
+    error["properties"]["file"] = _TEXT  # which one is to blame, in a request with many
     return {
         "User": user,
         "Folder": folder,
@@ -72,7 +74,7 @@ def _schemas() -> JSON:
         "Token": _object(
             text="access_token token_type refresh_token scope", number="expires_in expire_in"
         ),
-        "Error": _object(text="error error_description"),
+        "Error": error,
     }
 
 
@@ -160,6 +162,33 @@ def _upload() -> JSON:
     }
 
 
+def _put() -> JSON:
+    body = {"required": True, "content": {"*/*": {"schema": {}}}}
+    about = {"name": "caption", "in": "query", "schema": _TEXT}
+    return {
+        "summary": "Add a file to a folder: the body is the file",
+        "parameters": [*_path_parameters("{id}/{name}"), about],
+        "requestBody": body,
+        "responses": {"200": _answer(_ref("File"))} | _REFUSED,
+    }
+
+
+def _batch() -> JSON:
+    files = {"type": "array", "items": {"type": "string", "format": "binary"}}
+    schema = {"type": "object", "properties": {"file": files}, "required": ["file"]}
+    rows: JSON = {"type": "array", "items": _ref("File")}
+    done = {"type": "object", "properties": {"results": rows}, "required": ["results"]}
+    return {
+        "summary": "Add many small files to a folder, all or none",
+        "parameters": [
+            *_path_parameters("{id}"),
+            {"name": "fields", "in": "query", "schema": _TEXT},
+        ],
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}},
+        "responses": {"200": _answer(done)} | _REFUSED,
+    }
+
+
 def _token() -> JSON:
     fields = {
         "grant_type": Field(str, "password, refresh_token or client_credentials", required=True),
@@ -195,6 +224,8 @@ def document() -> JSON:
     for row in api_v2.ENDPOINTS:
         paths.setdefault(f"/api/v2/{row.path}", {})[row.method.lower()] = _operation(row)
     paths["/api/v2/folders/{id}/files"]["post"] = _upload()
+    paths["/api/v2/folders/{id}/files/{name}"] = {"put": _put()}
+    paths["/api/v2/folders/{id}/batch"] = {"post": _batch()}
     for letter, about in (("i", "A file"), ("j", "A thumbnail"), ("k", "A medium thumbnail")):
         paths[f"/{letter}{{link}}"] = {"get": _bytes(about)}
     return {

@@ -95,7 +95,7 @@ def test_every_schema_is_well_formed_and_every_reference_leads_somewhere() -> No
 
 def test_the_description_and_the_routes_name_the_same_operations() -> None:
     served = {
-        (method.lower(), route.path)
+        (method.lower(), route.path.replace(":path}", "}"))
         for route in ROUTES
         if isinstance(route, Route)
         for method in (route.methods or set()) - {"HEAD"}
@@ -109,6 +109,8 @@ def test_the_description_and_the_routes_name_the_same_operations() -> None:
 
 def test_every_list_has_a_page_and_nothing_else_has() -> None:
     for (method, path), operation in OPERATIONS.items():
+        if method != "get":
+            continue
         answer = (
             operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
         )
@@ -215,6 +217,16 @@ def test_the_answer_to_a_change_is_as_described(
 
 def test_uploads_tokens_and_refusals_are_as_described(alice: Client) -> None:
     assert_fits(alice.upload(), answer_schema("post", "/api/v2/folders/{id}/files"), "upload")
+    folder = alice.folder()["id"]
+    row = alice.send("PUT", f"folders/{folder}/files/a.txt", {"a": "b"}).json()
+    assert_fits(row, answer_schema("put", "/api/v2/folders/{id}/files/{name}"), "put")
+    for name, status in (("a.txt", 200), ("..", 400)):
+        form = rawhttp.multipart(rawhttp.part("file", b"x", name))
+        headers = alice.bearer() | {"Content-Type": rawhttp.MULTIPART}
+        answer = alice.call("POST", f"folders/{folder}/batch", headers, form)
+        assert answer.status == status
+        batch = answer_schema("post", "/api/v2/folders/{id}/batch")
+        assert_fits(answer.json(), batch if status == 200 else SCHEMAS["Error"], "batch")
     token = alice.ask_token(alice.grant(ALL)).json()
     assert_fits(token, answer_schema("post", "/oauth/token"), "token")
     assert_fits(alice.send("GET", "folders/none").json(), SCHEMAS["Error"], "error")
