@@ -89,9 +89,12 @@ def test_a_new_folder_gets_the_schema_that_the_code_declares(catalog: Catalog) -
     assert len(differences(catalog)) == 2
 
 
-def test_a_folder_of_the_first_revision_opens_with_all_that_it_held(tmp_path: Path) -> None:
+@pytest.mark.parametrize("revision", ["0001_first", "0002_galleries"])
+def test_a_folder_of_an_earlier_revision_opens_with_all_that_it_held(
+    tmp_path: Path, revision: str
+) -> None:
     old = Catalog(f"sqlite:///{tmp_path / 'catalog.sqlite3'}")
-    upgrade(old, "0001_first")
+    upgrade(old, revision)
     with old.engine.begin() as connection:
         for statement in (
             "INSERT INTO users (username, slug, display_name, email, quota, used)"

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from sqlalchemy import delete, update
 
 from minus_server import picture_worker, pictures
 from minus_server.accounts import Caller
@@ -21,7 +22,8 @@ from minus_server.blobs import MAX_SMALL, FolderWriter
 from minus_server.catalog import File, Folder, Rows
 from minus_server.check import check
 from minus_server.errors import Forbidden, NotFound, NotSignedIn, QuotaExceeded
-from minus_server.library import Library
+from minus_server.library import Library, Small
+from minus_server.schema import small
 from minus_server.service import Service, open_service
 from tests.rawhttp import png
 
@@ -236,6 +238,49 @@ def test_deleting_gives_back_the_room_and_removes_the_bytes(alice: Person) -> No
     assert list(alice.service.blobs.keys()) == [files[2].blob]
     with pytest.raises(NotFound):
         alice.library.linked_file(files[1].id)
+
+
+def test_small_files_are_kept_together_or_not_at_all(service: Service) -> None:
+    alice = Person(service, "alice", quota=10)
+    folder = alice.folder()
+    sent = [Small(f"{n}.txt", f"caption {n}", "", b"%d" % n, f"{n}") for n in range(3)]
+    kept = alice.library.keep_small(folder, sent)
+    assert kept == alice.library.files(alice.library.folder(alice.caller, folder.id), 0, 9)
+    assert [(file.name, file.caption, file.size) for file in kept] == [
+        (small.name, small.caption, 1) for small in sent
+    ]
+    with pytest.raises(QuotaExceeded, match=r"no room left for these files\."):
+        alice.library.keep_small(folder, sent * 3)
+    assert (alice.counters(), len(list(service.blobs.keys()))) == ((3, 1, 0), 3)
+    for file in kept:
+        with service.catalog.write() as rows:
+            digest = hashlib.sha256(service.blobs.open(file.blob).read()).hexdigest()
+            rows.change_file(file.n, {"sha256": digest})
+    alice.library.delete_folder(alice.caller, folder.id)
+    with pytest.raises(NotFound, match=r"The folder was deleted meanwhile\."):
+        alice.library.keep_small(folder, sent)
+    assert (alice.counters(), list(service.blobs.keys())) == ((0, 0, 0), [])
+
+
+def test_check_reads_small_files_and_names_what_is_wrong(tmp_path: Path) -> None:
+    service = open_service(tmp_path)
+    alice = Person(service, "alice")
+    folder = alice.folder()
+    files = [alice.put(folder, data) for data in (b"one", b"two", b"three", b"four", LARGE)]
+    with service.catalog.write() as rows:
+        for at, data in ((0, b"0ne"), (1, b"tw")):
+            change = update(small).where(small.c.n == files[at].n).values(data=data)
+            rows._db.execute(change)
+        rows._db.execute(delete(small).where(small.c.n == files[2].n))
+    report = check(service)
+    where = f"in folder {folder.id}"
+    assert report.problems == [
+        f"file {files[0].id} {where}: its bytes do not match its SHA-256",
+        f"file {files[1].id} {where}: it has 2 bytes and should have 3",
+        f"file {files[2].id} {where}: its bytes are missing",
+    ]
+    assert (report.files, report.strays) == (5, 0)
+    service.close()
 
 
 # --- who sees and changes what ---
@@ -550,6 +595,30 @@ def test_a_text_has_an_icon_with_its_ending(artist: Person) -> None:
     assert txt == same
     assert len({txt, py, plain[0]}) == 3
     assert set(plain) == {artist.library.icon("")}
+
+
+@pytest.mark.parametrize("padding", [0, MAX_SMALL])
+def test_a_picture_is_drawn_wherever_its_bytes_are(artist: Person, padding: int) -> None:
+    data = picture("JPEG") + bytes(padding)
+    file = artist.put(artist.folder(), data, "a.jpg")
+    assert file.blob.startswith("=") == (padding == 0)
+    assert (file.width, file.height) == (400, 200)
+    assert opened(artist.library.thumbnail(file, "small")[0]).size == (160, 80)
+
+
+def test_a_small_picture_that_is_deleted_while_it_is_drawn_leaves_no_thumbnail(
+    artist: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = artist.put(artist.folder(), png(3, 2), "a.png")
+    draw = pictures.Pictures.thumbnail
+
+    def late(*args: Any) -> bytes | None:
+        artist.library.delete_file(artist.caller, file.id)
+        return draw(*args)
+
+    monkeypatch.setattr(pictures.Pictures, "thumbnail", late)
+    artist.library.thumbnail(file, "small")
+    assert artist.service.blobs.derived(file.blob, "small") is None
 
 
 # --- the picture child ---
