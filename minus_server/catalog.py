@@ -379,6 +379,15 @@ _NUMBERS: Select[Any] = select(files.c.id, files.c.n)
 _ADD_SMALL = insert(small)
 _SMALL: Select[Any] = select(small.c.data).join(files, files.c.n == small.c.n)
 _ONE_SMALL = _SMALL.where(files.c.blob == bindparam("key"))
+_COUNT_FILES = (
+    update(folders)
+    .where(folders.c.n == bindparam("folder"))
+    .values(
+        file_count=folders.c.file_count + bindparam("count"),
+        updated=bindparam("now"),
+        last_visit=bindparam("now"),
+    )
+)
 _TAKE_ROOM = (
     update(users)
     .where(users.c.n == bindparam("user"), users.c.used + bindparam("size") <= users.c.quota)
@@ -584,11 +593,14 @@ class Rows:
     def change_folder(self, n: int, values: Mapping[str, object]) -> None:
         self._set(folders, n, values)
 
-    def add_to_folder(self, n: int, column: str, by: int, **values: object) -> None:
-        """Add to a counter of the folder, file_count, view_count or star_count; set `values`."""
+    def add_to_folder(self, n: int, column: str, by: int) -> None:
+        """Add to a counter of the folder: file_count, view_count or star_count."""
         counter = folders.c[column]
-        changed = {column: counter + by, **values}
-        self._db.execute(update(folders).where(folders.c.n == n).values(changed))
+        self._db.execute(update(folders).where(folders.c.n == n).values({counter: counter + by}))
+
+    def count_files(self, folder_n: int, count: int, now: int) -> None:
+        """Count files that were added to a folder; it is updated and seen now."""
+        self._db.execute(_COUNT_FILES, {"folder": folder_n, "count": count, "now": now})
 
     def delete_folder(self, n: int) -> None:
         self._db.execute(delete(folders).where(folders.c.n == n))
@@ -714,7 +726,8 @@ class Rows:
                Raises IntegrityError where the folder is gone.
         """
         if len(rows) == 1:
-            ns = [self._insert(files, **rows[0])]
+            key = self._db.execute(_ADD_FILES, rows[0]).inserted_primary_key
+            ns = [int(key[0])] if key else []
         else:
             self._db.execute(_ADD_FILES, list(rows))
             ns = self._numbers([str(row["id"]) for row in rows])

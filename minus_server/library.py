@@ -565,8 +565,7 @@ class Library:
                 if not self._take_room(catalog, folder, sum(row["size"] for row in rows)):
                     raise _no_room(len(rows))
                 ns = catalog.add_files(rows, data)
-                counted = {"updated": now, "last_visit": now}
-                catalog.add_to_folder(folder.n, "file_count", len(rows), **counted)
+                catalog.count_files(folder.n, len(rows), now)
         except IntegrityError:
             raise NotFound("The folder was deleted meanwhile.") from None
         of_folder: dict[str, Any] = {"folder_id": folder.id, "owner_n": folder.owner_n}

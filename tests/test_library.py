@@ -142,7 +142,7 @@ def test_the_bytes_are_kept_before_the_row(alice: Person, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("data", [b"text", LARGE], ids=["small", "large"])
-@pytest.mark.parametrize("step", ["take_room", "add_files", "add_to_folder"])
+@pytest.mark.parametrize("step", ["take_room", "add_files", "count_files"])
 def test_a_transaction_that_fails_leaves_neither_bytes_nor_row(
     alice: Person, monkeypatch: pytest.MonkeyPatch, step: str, data: bytes
 ) -> None:
