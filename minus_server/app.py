@@ -162,7 +162,7 @@ def _v2_routes() -> list[Route]:
     folder = "/api/v2/folders/{id}"
     return [
         Route(f"{folder}/files", uploads.upload, methods=["POST"]),
-        Route(f"{folder}/files/{{name:path}}", uploads.put, methods=["PUT"]),
+        Route(f"{folder}/files/{{name}}", uploads.put, methods=["PUT"]),
         Route(f"{folder}/batch", batches.add, methods=["POST"]),
         *(
             Route(f"/api/v2/{row.path}", signed_in(row), methods=[row.method])
