@@ -1146,10 +1146,10 @@ class MinusFolder(_Identified):
         if (
             self._extended
             and "raw" in self._api.extensions()
-            and re.fullmatch(r"[^/\\]*[^/\\.].*", wire)
+            and re.fullmatch(r"[^/\\]*[^/\\.][^/\\]*", name)
         ):
             body = _Body(data, progress)
-            place = f"{self._path}/files/{quote(wire, safe='')}"
+            place = f"{self._path}/files/{quote(name, safe='')}"
             place += f"?{urlencode({'caption': caption})}" if caption else ""
             return body, self._api.request(place, body, "PUT", kind)
         form = _Form(wire, data, caption, kind, progress)
@@ -1654,7 +1654,7 @@ def whole_file(target: Path, *, replace: bool = True, mode: int = 0o666) -> Iter
         yield part
         part.flush()
         if replace:
-            os.replace(part.name, target)
+            Path(part.name).replace(target)
         else:
             _give_name(part, target, mode)
 

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from minus_server import (
     api_v1,
     api_v2,
+    batches,
     extensions,
     forms,
     links,
@@ -171,11 +172,13 @@ def _fault(request: Request, _error: Exception) -> Response:
 
 
 def _v2_routes() -> list[Route]:
-    upload = Route("/api/v2/folders/{id}/files", uploads.upload, methods=["POST"])
+    folder = "/api/v2/folders/{id}"
     return [
-        upload,
-        Route("/api/v2/folders/{id}/tar", tars.matching, methods=["GET"]),
-        Route("/api/v2/folders/{id}/tar", tars.chosen, methods=["POST"]),
+        Route(f"{folder}/files", uploads.upload, methods=["POST"]),
+        Route(f"{folder}/files/{{name}}", uploads.put, methods=["PUT"]),
+        Route(f"{folder}/batch", batches.add, methods=["POST"]),
+        Route(f"{folder}/tar", tars.matching, methods=["GET"]),
+        Route(f"{folder}/tar", tars.chosen, methods=["POST"]),
         *(
             Route(f"/api/v2/{row.path}", signed_in(row), methods=[row.method])
             for row in api_v2.ENDPOINTS

@@ -1,7 +1,7 @@
 """The bytes: blobs under keys of our own, each whole or absent, never changed.
 
 A blob knows no user and no name. `Blobs` is what every store offers; `FolderBlobs` keeps
-them in a folder.
+them in a folder. The service's own, `store.Store`, finds small ones in the catalog.
 """
 
 import os
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from minus_server.names import KEY_LETTERS, new_secret
+
+MAX_SMALL = 64 * 1024  # bytes; what is no longer stands in the catalog, with its row
 
 
 class BlobMissing(Exception):
@@ -43,7 +45,7 @@ class Blobs(Protocol):
         """Open for reading, seekable. Raises BlobMissing when there is none."""
 
     def several(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """The bytes of those of the blobs that are kept where many are cheap to read at once."""
+        """The bytes of those of the blobs that are small, by key, read together."""
 
     def path(self, key: str) -> Path | None:
         """The blob as a local file, None where the store has none to show."""
@@ -93,7 +95,7 @@ class FolderBlobs:
         except FileNotFoundError:
             raise BlobMissing(key) from None
 
-    def several(self, keys: Sequence[str]) -> dict[str, bytes]:
+    def several(self, _keys: Sequence[str]) -> dict[str, bytes]:
         return {}
 
     def path(self, key: str) -> Path | None:
@@ -107,6 +109,10 @@ class FolderBlobs:
 
     def delete(self, key: str) -> None:
         self._place(key).unlink(missing_ok=True)
+        self.delete_derived(key)
+
+    def delete_derived(self, key: str) -> None:
+        """Remove what was derived from a blob, wherever its bytes are."""
         shutil.rmtree(self._derived / key[:1] / key, ignore_errors=True)
 
     def derived(self, key: str, kind: str) -> bytes | None:

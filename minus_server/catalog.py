@@ -55,6 +55,7 @@ from minus_server.schema import (
     messages,
     metadata,
     sessions,
+    small,
     stars,
     tokens,
     totals,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
 POOL = 50  # connections: one for each thread that may want one
 _AT_ONCE = 500  # rows named in one statement
 BUSY_SECONDS = 10  # how long a writer waits for another one
+_CHECKPOINT = "wal_autocheckpoint=4000"  # pages, 16 MiB: a few batches of small files
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 __all__ = [
@@ -376,7 +378,8 @@ class Catalog:
 def _connected(connection: Any, _record: object) -> None:
     """Set SQLite up: write-ahead log, each commit flushed to disk, transactions by us."""
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    pragmas = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", _CHECKPOINT)
+    for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -387,7 +390,12 @@ def _begun(connection: Connection) -> None:
 
 def is_disk_full(error: Exception) -> bool:
     """Tell whether the database refused because its disk has no room."""
-    return isinstance(error, OperationalError) and "disk is full" in str(error.orig)
+    if not isinstance(error, OperationalError):
+        return False
+    kind = getattr(error.orig, "sqlite_errorname", "SQLITE_IOERR_WRITE")  # from Python 3.11
+    # a write that a quota or a limit refused is no "full" to SQLite
+    refused = "disk I/O error" in str(error.orig) and kind == "SQLITE_IOERR_WRITE"
+    return refused or "disk is full" in str(error.orig)
 
 
 _FOLDERS: Select[Any] = select(*Folder.columns()).select_from(
@@ -397,15 +405,37 @@ _FILES: Select[Any] = select(*File.columns()).select_from(
     files.join(folders, folders.c.n == files.c.folder_n)
 )
 
-
-_TOKEN: Select[Any] = (
+# Those of every upload and download stand here once: SQLAlchemy compiles a statement that it
+# knows no second time, and knows one object faster than a new one.
+_FOLDER = _FOLDERS.where(folders.c.id == bindparam("id"))
+_FILE = _FILES.where(files.c.id == bindparam("id"))
+_TOKEN = (
     select(*Token.columns(), *User.columns())
     .join(users, users.c.n == tokens.c.user_n)
-    .where(tokens.c.access_hash == bindparam("access_hash"))
+    .where(tokens.c.access_hash == bindparam("hash"))
 )
+_ADD_FILES = insert(files)
+_NUMBERS: Select[Any] = select(files.c.id, files.c.n)
+_ADD_SMALL = insert(small)
+_SMALL: Select[Any] = select(small.c.data).join(files, files.c.n == small.c.n)
+_ONE_SMALL = _SMALL.where(files.c.blob == bindparam("key"))
+_COUNT_FILES = (
+    update(folders)
+    .where(folders.c.n == bindparam("folder"))
+    .values(
+        file_count=folders.c.file_count + bindparam("count"),
+        updated=bindparam("now"),
+        last_visit=bindparam("now"),
+    )
+)
+_TAKE_ROOM = (
+    update(users)
+    .where(users.c.n == bindparam("user"), users.c.used + bindparam("size") <= users.c.quota)
+    .values(used=users.c.used + bindparam("size"))
+)
+
+
 _USER_BY_SLUG: Select[Any] = select(*User.columns()).where(users.c.slug == bindparam("slug"))
-_FOLDER: Select[Any] = _FOLDERS.where(folders.c.id == bindparam("id"))
-_FILE: Select[Any] = _FILES.where(files.c.id == bindparam("id"))
 _FILES_IN_ORDER: Select[Any] = (
     _FILES.where(files.c.folder_n == bindparam("folder_n"))
     .order_by(files.c.position, files.c.n)
@@ -554,9 +584,7 @@ class Rows:
 
     def take_room(self, user_n: int, size: int) -> bool:
         """Count bytes against the quota. -> False where they do not fit"""
-        fits = and_(users.c.n == user_n, users.c.used + size <= users.c.quota)
-        changed = self._db.execute(update(users).where(fits).values(used=users.c.used + size))
-        return changed.rowcount == 1
+        return self._db.execute(_TAKE_ROOM, {"user": user_n, "size": size}).rowcount == 1
 
     def take_unowned_room(self, size: int, most: int) -> bool:
         """Count bytes of galleries without an owner. -> False where they would pass `most`"""
@@ -633,9 +661,9 @@ class Rows:
         self._insert(tokens, **values)
 
     def token_by_access(self, access_hash: str) -> tuple[Token, User] | None:
-        if (row := self._one(_TOKEN, access_hash=access_hash)) is None:
+        if (row := self._one(_TOKEN, hash=access_hash)) is None:
             return None
-        split = len(Token.columns())
+        split = len(fields(Token))
         return Token(*row[:split]), User(*row[split:])
 
     def token_by_refresh(self, refresh_hash: str) -> Token | None:
@@ -714,6 +742,10 @@ class Rows:
         """Add to a counter of the folder: file_count, view_count or star_count."""
         counter = folders.c[column]
         self._db.execute(update(folders).where(folders.c.n == n).values({counter: counter + by}))
+
+    def count_files(self, folder_n: int, count: int, now: int) -> None:
+        """Count files that were added to a folder; it is updated and seen now."""
+        self._db.execute(_COUNT_FILES, {"folder": folder_n, "count": count, "now": now})
 
     def delete_folder(self, n: int) -> None:
         self._db.execute(delete(folders).where(folders.c.n == n))
@@ -844,11 +876,56 @@ class Rows:
 
     # --- files ---
 
-    def add_file(self, **values: object) -> int:
-        return self._insert(files, position=UNPLACED, **values)
+    def add_files(
+        self, rows: Sequence[Mapping[str, object]], data: Sequence[bytes | None]
+    ) -> list[int]:
+        """Add files, all with values for the same columns. -> their numbers, in order
+
+        data   of each the bytes, where it is small; None where they are in the folder of blobs.
+               Raises IntegrityError where the folder is gone.
+        """
+        if len(rows) == 1:
+            key = self._db.execute(_ADD_FILES, rows[0]).inserted_primary_key
+            ns = [int(key[0])] if key else []
+        else:
+            self._db.execute(_ADD_FILES, list(rows))
+            ns = self._numbers([str(row["id"]) for row in rows])
+        held = [
+            {"n": n, "data": some} for n, some in zip(ns, data, strict=True) if some is not None
+        ]
+        if held:
+            self._db.execute(_ADD_SMALL, held)
+        return ns
+
+    def _numbers(self, ids: Sequence[str]) -> list[int]:
+        """The numbers of these files. RETURNING, in order, would insert them one by one."""
+        found: dict[str, int] = {}
+        for start in range(0, len(ids), _AT_ONCE):
+            some = files.c.id.in_(ids[start : start + _AT_ONCE])
+            found.update((row[0], row[1]) for row in self._all(_NUMBERS.where(some)))
+        return [found[file_id] for file_id in ids]
 
     def file(self, file_id: str) -> File | None:
         return File.maybe(self._one(_FILE, id=file_id))
+
+    def small(self, key: str) -> bytes | None:
+        """The bytes of a small file, None where there is none under this key."""
+        found = self._one(_ONE_SMALL, key=key)
+        return None if found is None else bytes(found[0])
+
+    def several_small(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The bytes of those of the keys that there are."""
+        found: dict[str, bytes] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            named = _SMALL.add_columns(files.c.blob).where(
+                files.c.blob.in_(keys[start : start + _AT_ONCE])
+            )
+            found.update((row[1], bytes(row[0])) for row in self._all(named))
+        return found
+
+    def small_keys(self) -> list[str]:
+        query = select(files.c.blob).join(small, small.c.n == files.c.n)
+        return [row[0] for row in self._all(query)]
 
     def files_of(self, folder_n: int, offset: int, limit: int) -> list[File]:
         """A page of the folder's files, in the folder's order."""
@@ -879,7 +956,7 @@ class Rows:
         rows = self._all(query, folder_n=folder.n, limit=part.limit, **known, **place)
         return list(rows)
 
-    def count_files(self, folder_n: int, part: Part) -> int:
+    def count_fitting(self, folder_n: int, part: Part) -> int:
         """How many files of the folder fit."""
         return self._count(
             _named(select(files.c.n), files, part).where(files.c.folder_n == folder_n)

@@ -23,6 +23,12 @@ class BadRequest(Refused):
     """A field is missing or cannot be read."""
 
 
+class DigestMismatch(Refused):
+    """Other bytes came than the sender says it sent."""
+
+    error = "digest_mismatch"
+
+
 class NotSignedIn(Refused):
     """No token, or one that is not valid (any more)."""
 

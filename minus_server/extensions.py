@@ -4,12 +4,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from minus_server import __version__, names
+from minus_server.batches import BATCH_BYTES, BATCH_FILE_BYTES, BATCH_FILES
 from minus_server.endpoints import json_response
 from minus_server.wire import JSON
-
-BATCH_FILES = 1_000
-BATCH_FILE_BYTES = 65_536
-BATCH_BYTES = 8_388_608
 
 DOCUMENT: JSON = {
     "name": "minus",

@@ -5,11 +5,12 @@ import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from minus_server import names
 from minus_server.accounts import Caller, Clock
-from minus_server.blobs import Blobs, Writer
+from minus_server.blobs import MAX_SMALL, BlobMissing, Blobs, Writer
 from minus_server.catalog import (
     Catalog,
     File,
@@ -21,6 +22,7 @@ from minus_server.catalog import (
     User,
 )
 from minus_server.errors import (
+    DigestMismatch,
     Forbidden,
     NotFound,
     NotSignedIn,
@@ -30,6 +32,8 @@ from minus_server.errors import (
 )
 from minus_server.pictures import MEDIUM, SMALL, Pictures
 from minus_server.policy import Policy
+from minus_server.schema import UNPLACED
+from minus_server.store import small_key
 
 MAX_ORDER_SHOWN = 1_000  # ids in the `item_ordering` of an answer; longer ones are not shown
 MAX_UNSIGNED = 1024 * 1024  # bytes taken before it is known whose they are
@@ -65,20 +69,29 @@ class InFlight:
 
 @dataclass
 class Incoming:
-    """An upload on its way in: bytes go to the store, the digest is taken as they pass."""
+    """An upload on its way in: the digest is taken as its bytes pass.
 
-    writer: Writer
+    A small one stays in memory; one that is longer than MAX_SMALL goes to the store.
+
+    digest   its SHA-256 as the sender told it, in hexadecimal, where it did
+    """
+
+    blobs: Blobs
     room: int  # bytes that may come
     refusal: Refused  # raised when more come
     flight: InFlight | None = None  # of an upload without an account
+    digest: str | None = None
     head: bytes = b""
+    size: int = 0
+    _held: list[bytes] = field(default_factory=list)
+    _writer: Writer | None = None
     _taken: int = 0
     _sha256: Any = field(default_factory=hashlib.sha256)
 
     def write(self, blocks: Sequence[bytes]) -> None:
         """Raises `refusal` as soon as the bytes are more than there is room for."""
         for block in blocks:
-            if self.writer.size + len(block) > self.room:
+            if self.size + len(block) > self.room:
                 raise self.refusal
             if self.flight is not None:
                 self.flight.take(len(block))
@@ -86,11 +99,35 @@ class Incoming:
             if len(self.head) < _HEAD:
                 self.head += block[: _HEAD - len(self.head)]
             self._sha256.update(block)
-            self.writer.write(block)
+            self.size += len(block)
+            if self._writer is not None:
+                self._writer.write(block)
+            else:
+                self._hold(block)
+
+    def _hold(self, block: bytes) -> None:
+        self._held.append(block)
+        if self.size > MAX_SMALL:
+            self._writer = self.blobs.create()
+            held, self._held = self._held, []
+            for each in held:
+                self._writer.write(each)
 
     @property
     def sha256(self) -> str:
         return str(self._sha256.hexdigest())
+
+    def commit(self) -> str | bytes:
+        """Flush it to disk. -> the key of the blob; of a small one its bytes, nothing is flushed
+
+        Raises DigestMismatch.
+        """
+        if self.digest not in (None, self.sha256):
+            raise DigestMismatch("Other bytes came than the Repr-Digest tells of.")
+        if self._writer is None:
+            return b"".join(self._held)
+        self._writer.commit()
+        return self._writer.key
 
     def landed(self) -> None:
         """It is no longer under way, whatever came of it."""
@@ -100,8 +137,21 @@ class Incoming:
 
     def abort(self) -> None:
         """Give the bytes up; harmless after they were kept."""
-        self.writer.abort()
+        if self._writer is not None:
+            self._writer.abort()
+        self._held = []
         self.landed()
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """A small file of a batch: its checked name and caption, the type it is said to have."""
+
+    name: str
+    caption: str
+    declared_type: str
+    data: bytes
+    sha256: str
 
 
 class Library:
@@ -328,7 +378,7 @@ class Library:
         with self._catalog.read() as rows:
             found = rows.files_part(folder, asked, _one_more(part))
             if part.is_filtered:
-                total = None if by_cursor else rows.count_files(folder.n, part)
+                total = None if by_cursor else rows.count_fitting(folder.n, part)
         if not by_cursor or len(found) <= part.limit:
             return Listing(found, total)
         return Listing(found[: part.limit], total, tuple(found[part.limit - 1][-2:]))
@@ -412,9 +462,13 @@ class Library:
         """Remove files of one folder everywhere, and give back their room."""
         self.alter_folder(folder, {}, files)
 
+    def folder_to_fill(self, caller: Caller, folder_id: str) -> Folder:
+        """A folder that the caller may add files to."""
+        return self._own_folder(caller, folder_id, "upload_new")
+
     def begin_file(self, caller: Caller, folder_id: str, declared: int = 0) -> Incoming:
         """Open an upload into a folder of the caller's; `declared` bytes are announced."""
-        return self.begin(self._own_folder(caller, folder_id, "upload_new"), declared)
+        return self.begin(self.folder_to_fill(caller, folder_id), declared)
 
     def begin(self, folder: Folder, declared: int = 0) -> Incoming:
         """Open an upload; refuses early what cannot be, `keep` decides."""
@@ -425,7 +479,7 @@ class Library:
         room = owner.quota - owner.used if owner else 0
         if declared - FORM_OVERHEAD > room:
             raise _no_room()
-        return Incoming(self._blobs.create(), room, _no_room())
+        return Incoming(self._blobs, room, _no_room())
 
     def begin_unowned(self, declared: int = 0) -> Incoming:
         """Open an upload into a gallery without an owner, which may be named behind the file."""
@@ -433,7 +487,11 @@ class Library:
         refusal = self._too_large() if room >= most else _no_room()
         if declared - FORM_OVERHEAD > min(most, room):
             raise refusal
-        return Incoming(self._blobs.create(), min(most, room), refusal, self._flight)
+        return Incoming(self._blobs, min(most, room), refusal, self._flight)
+
+    def begin_small(self) -> Incoming:
+        """Open an upload of MAX_SMALL bytes at the most, of which `keep` decides all."""
+        return Incoming(self._blobs, MAX_SMALL, TooLarge("This is no small file."))
 
     def _unowned_room(self) -> int:
         """The bytes that galleries without an owner may still take."""
@@ -463,7 +521,7 @@ class Library:
 
     def begin_until(self, refusal: Refused) -> Incoming:
         """Open an upload of which it is not known yet whose it is; a large one is refused."""
-        return Incoming(self._blobs.create(), MAX_UNSIGNED, refusal)
+        return Incoming(self._blobs, MAX_UNSIGNED, refusal)
 
     def add_file(
         self,
@@ -476,7 +534,7 @@ class Library:
         declared_type: str,
     ) -> File:
         """Keep an upload as a file of the caller's folder."""
-        folder = self._own_folder(caller, folder_id, "upload_new")
+        folder = self.folder_to_fill(caller, folder_id)
         return self.keep(folder, incoming, name=name, caption=caption, declared_type=declared_type)
 
     def keep(
@@ -491,48 +549,81 @@ class Library:
         """Keep an upload as a file of the folder. Every upload, whatever its road, ends here.
 
         Bytes first, row last: a crash between the two leaves bytes that no row names; never a
-        row without its bytes. When this returns, both are on disk.
+        row without its bytes. When this returns, both are on disk. Small bytes go with the row.
         """
-        writer, file_id = incoming.writer, names.new_id()
-        if folder.owner_n is None and writer.size > self._policy.anonymous_file:
+        if folder.owner_n is None and incoming.size > self._policy.anonymous_file:
             raise self._too_large()
         mimetype = names.media_type(name, declared_type, incoming.head)
-        writer.commit()
+        stored = incoming.commit()
         incoming.landed()
+        key, data = (stored, None) if isinstance(stored, str) else (None, stored)
         try:
-            width, height = self._picture_size(writer.key, mimetype)
-            with self._catalog.write() as rows:
-                if not self._take_room(rows, folder, writer.size):
-                    raise _no_room()
-                rows.add_file(
-                    id=file_id,
-                    folder_n=folder.n,
-                    name=name,
-                    title="",
-                    caption=caption,
-                    width=width,
-                    height=height,
-                    size=writer.size,
-                    mimetype=mimetype,
-                    sha256=incoming.sha256,
-                    blob=writer.key,
-                    uploaded=self._now(),
-                )
-                now = self._now()
-                rows.add_to_folder(folder.n, "file_count", 1)
-                rows.change_folder(folder.n, {"updated": now, "last_visit": now})
-        except BaseException as error:
-            self._blobs.delete(writer.key)
-            if isinstance(error, IntegrityError):
-                raise NotFound("The folder was deleted meanwhile.") from None
+            picture = self._blobs.path(key) if key else data
+            row = self._row(name, caption, mimetype, incoming.sha256, incoming.size, key, picture)
+            return self._add(folder, [row], [data])[0]
+        except BaseException:
+            if key:
+                self._blobs.delete(key)
             raise
-        return self.linked_file(file_id)
 
-    def _picture_size(self, key: str, mimetype: str) -> tuple[int, int]:
-        path = self._blobs.path(key)
-        if mimetype not in names.PICTURES or path is None:
-            return 0, 0
-        return self._pictures.size(path)
+    def keep_small(self, folder: Folder, files: Sequence[Small]) -> list[File]:
+        """Keep small files in the folder, all or none, with one flush. -> them, in order"""
+        rows = []
+        for file in files:
+            mimetype = names.media_type(file.name, file.declared_type, file.data[:_HEAD])
+            size = len(file.data)
+            rows.append(
+                self._row(file.name, file.caption, mimetype, file.sha256, size, None, file.data)
+            )
+        return self._add(folder, rows, [file.data for file in files])
+
+    def _row(
+        self,
+        name: str,
+        caption: str,
+        mimetype: str,
+        sha256: str,
+        size: int,
+        key: str | None,
+        picture: Path | bytes | None,
+    ) -> dict[str, Any]:
+        """The columns of a new file but for those of its folder; without a key it is small."""
+        width, height = 0, 0
+        if mimetype in names.PICTURES and picture is not None:
+            width, height = self._pictures.size(picture)
+        file_id = names.new_id()
+        return {
+            "id": file_id,
+            "position": UNPLACED,
+            "name": name,
+            "title": "",
+            "caption": caption,
+            "width": width,
+            "height": height,
+            "size": size,
+            "mimetype": mimetype,
+            "sha256": sha256,
+            "blob": key or small_key(file_id),
+        }
+
+    def _add(
+        self, folder: Folder, rows: list[dict[str, Any]], data: Sequence[bytes | None]
+    ) -> list[File]:
+        """Add files to a folder in one transaction, and count them."""
+        now = self._now()
+        placed = {"folder_n": folder.n, "uploaded": now}
+        rows = [row | placed for row in rows]
+        try:
+            with self._catalog.write() as catalog:
+                if not self._take_room(catalog, folder, sum(row["size"] for row in rows)):
+                    raise _no_room(len(rows))
+                ns = catalog.add_files(rows, data)
+                catalog.count_files(folder.n, len(rows), now)
+        except IntegrityError:
+            raise NotFound("The folder was deleted meanwhile.") from None
+        of_folder: dict[str, Any] = {"folder_id": folder.id, "owner_n": folder.owner_n}
+        of_folder["last_visit"] = now
+        return [File(n=n, **row, **of_folder) for n, row in zip(ns, rows, strict=True)]
 
     # --- thumbnails ---
 
@@ -554,10 +645,15 @@ class Library:
     def _draw(self, file: File, kind: str) -> bytes:
         """Make and keep a thumbnail; an empty one for a picture that cannot be drawn."""
         path = self._blobs.path(file.blob)
-        made = self._pictures.thumbnail(path, _SIDES[kind], _form(file, kind)) if path else None
+        picture = path or self._blobs.several([file.blob]).get(file.blob)
+        made = (
+            self._pictures.thumbnail(picture, _SIDES[kind], _form(file, kind)) if picture else None
+        )
         with contextlib.suppress(OSError):  # a full disk costs time, not the picture
             self._blobs.keep_derived(file.blob, kind, made or b"")
-            if path is not None and not path.exists():  # it was deleted while we drew
+            try:
+                self._blobs.size(file.blob)
+            except BlobMissing:  # it was deleted while we drew
                 self._blobs.delete(file.blob)
         return made or b""
 
@@ -597,8 +693,10 @@ def _no_file() -> NotFound:
     return NotFound("There is no such file.")
 
 
-def _no_room() -> QuotaExceeded:
-    return QuotaExceeded("There is no room left for this file.")
+def _no_room(count: int = 1) -> QuotaExceeded:
+    return QuotaExceeded(
+        f"There is no room left for {'this file' if count == 1 else 'these files'}."
+    )
 
 
 def _may_see(caller: Caller, folder: Folder) -> bool:

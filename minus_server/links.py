@@ -192,7 +192,9 @@ async def _body(
     except BlobMissing:
         raise NotFound("The bytes of this file are gone.") from None
     path = service.blobs.path(file.blob)
-    if path and want.status == 200 and "http.response.pathsend" in request.scope["extensions"]:
+    if path is None:  # a small one, in memory
+        return Response(stream.read()[want.start : want.end], want.status, headers)
+    if want.status == 200 and "http.response.pathsend" in request.scope["extensions"]:
         stream.close()
         return WholeFile(str(path), headers)
     return StreamingResponse(_blocks(stream, want), want.status, headers)

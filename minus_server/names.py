@@ -3,6 +3,7 @@
 Each parser takes the text of a field and returns the value, or raises BadRequest.
 """
 
+import base64
 import json
 import mimetypes
 import re
@@ -10,7 +11,7 @@ import secrets
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from minus_server.errors import BadRequest, NotFound, TooLarge
 
@@ -31,6 +32,8 @@ _RESERVED_SLUGS = frozenset(address[2:] for address in FIXED_ADDRESSES)
 
 KEY_LETTERS = f"{string.ascii_letters}{string.digits}-_"
 _ALPHABET = string.ascii_letters + string.digits
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_IDS = len(_ALPHABET) ** ID_LENGTH
 _ID = re.compile(rf"[A-Za-z0-9]{{{ID_LENGTH}}}")
 _LISTED_ID = re.compile(rf"""\s*(?:u?(["']))?({_ID.pattern})(?(1)\1)\s*""")
 _ID_IN_TEXT = re.compile(rf"(?<![A-Za-z0-9])[A-Za-z0-9]{{{ID_LENGTH}}}(?![A-Za-z0-9])")
@@ -42,12 +45,18 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _TEXT_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]")
 _WINDOWS_PATH = re.compile(r"(?:[A-Za-z]:)?[\\/].*[\\/]|[A-Za-z]:\\")
 _ENCODED = re.compile(r"(?:[A-Za-z0-9_.~!*'()-]|%[0-9A-Fa-f]{2})+")
+_DIGEST = re.compile(r":[A-Za-z0-9+/]{43}=:")
 _TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
 
 
 def new_id() -> str:
     """Make the id of a folder or file: what its short link shows."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(ID_LENGTH))
+    number = secrets.randbelow(_IDS)
+    pairs = []
+    for _ in range(ID_LENGTH // 2):
+        number, pair = divmod(number, len(_PAIRS))
+        pairs.append(_PAIRS[pair])
+    return "".join(pairs)
 
 
 def new_secret() -> str:
@@ -123,6 +132,11 @@ def file_name(text: str) -> str:
     return name
 
 
+def bare_file_name(text: str) -> str:
+    """The name of a file that was decoded already: what looks like an escape is meant so."""
+    return file_name(quote(text, safe="", errors="surrogatepass"))
+
+
 def _decoded(name: str) -> str:
     try:
         return unquote(name, errors="strict")
@@ -149,6 +163,17 @@ def message(value: str) -> str:
     if not value.strip():
         raise BadRequest("The message is empty.")
     return text(value)
+
+
+def digest(value: str) -> str | None:
+    """The SHA-256 that a `Repr-Digest` (RFC 9530) tells, in hexadecimal; None without one."""
+    for member in value.split(","):
+        algorithm, _, said = member.strip().partition("=")
+        if algorithm == "sha-256":
+            if not _DIGEST.fullmatch(said):
+                raise BadRequest("The Repr-Digest cannot be read.")
+            return base64.b64decode(said[1:-1]).hex()
+    return None
 
 
 def boolean(value: str) -> bool:

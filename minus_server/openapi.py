@@ -64,7 +64,7 @@ def _schemas() -> JSON:
     )
     file["properties"]["url_preview"] = {"type": ["string", "null"], "format": "uri"}
     error = _object(text="error error_description")
-    error["properties"]["file"] = _TEXT
+    error["properties"]["file"] = _TEXT  # which one is to blame, in a request with many
     return {
         "User": user,
         "Folder": folder,
@@ -212,6 +212,33 @@ def _about_service() -> JSON:
     }
 
 
+def _put() -> JSON:
+    body = {"required": True, "content": {"*/*": {"schema": {}}}}
+    about = {"name": "caption", "in": "query", "schema": _TEXT}
+    return {
+        "summary": "Add a file to a folder: the body is the file",
+        "parameters": [*_path_parameters("{id}/{name}"), about],
+        "requestBody": body,
+        "responses": {"200": _answer(_ref("File"))} | _REFUSED,
+    }
+
+
+def _batch() -> JSON:
+    files = {"type": "array", "items": {"type": "string", "format": "binary"}}
+    schema = {"type": "object", "properties": {"file": files}, "required": ["file"]}
+    rows: JSON = {"type": "array", "items": _ref("File")}
+    done = {"type": "object", "properties": {"results": rows}, "required": ["results"]}
+    return {
+        "summary": "Add many small files to a folder, all or none",
+        "parameters": [
+            *_path_parameters("{id}"),
+            {"name": "fields", "in": "query", "schema": _TEXT},
+        ],
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}},
+        "responses": {"200": _answer(done)} | _REFUSED,
+    }
+
+
 def _token() -> JSON:
     fields = {
         "grant_type": Field(str, "password, refresh_token or client_credentials", required=True),
@@ -252,6 +279,8 @@ def document() -> JSON:
         "post": _tar("Some files of a folder as a tar stream", by_ids=True),
     }
     paths["/api/v2"] = {"get": _about_service()}
+    paths["/api/v2/folders/{id}/files/{name}"] = {"put": _put()}
+    paths["/api/v2/folders/{id}/batch"] = {"post": _batch()}
     for letter, about in (("i", "A file"), ("j", "A thumbnail"), ("k", "A medium thumbnail")):
         paths[f"/{letter}{{link}}"] = {"get": _bytes(about)}
     return {

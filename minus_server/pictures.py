@@ -4,6 +4,7 @@ A picture is hostile until shown otherwise: the child has limits on memory and t
 waits a bounded while, and a child that fails costs its picture the thumbnail and nothing else.
 """
 
+import base64
 import json
 import subprocess
 import sys
@@ -28,14 +29,14 @@ class Pictures:
         self._child: subprocess.Popen[bytes] | None = None
         self._jobs = 0
 
-    def size(self, path: Path) -> tuple[int, int]:
+    def size(self, picture: Path | bytes) -> tuple[int, int]:
         """Width and height in pixels as the picture is shown; (0, 0) when it is none."""
-        answer = self._ask({"do": "size", "path": str(path)})
+        answer = self._ask({"do": "size", **_source(picture)})
         return (answer["width"], answer["height"]) if answer else (0, 0)
 
-    def thumbnail(self, path: Path, side: int, kind: str) -> bytes | None:
+    def thumbnail(self, picture: Path | bytes, side: int, kind: str) -> bytes | None:
         """The picture within a square of `side` pixels, as `kind` (JPEG or PNG), or None."""
-        return self._bytes({"do": "thumbnail", "path": str(path), "side": side, "kind": kind})
+        return self._bytes({"do": "thumbnail", **_source(picture), "side": side, "kind": kind})
 
     def icon(self, label: str, side: int) -> bytes | None:
         """A sheet of paper with a few letters on it, as PNG."""
@@ -104,6 +105,13 @@ class Pictures:
                     pipe.close()
             self._child.wait()
         self._child = None
+
+
+def _source(picture: Path | bytes) -> dict[str, object]:
+    """How a job names its picture: by path, or a small one by its bytes."""
+    if isinstance(picture, Path):
+        return {"path": str(picture)}
+    return {"data": base64.b64encode(picture).decode()}
 
 
 def _pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:

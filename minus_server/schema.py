@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -134,6 +135,7 @@ folders = Table(
     Index(None, "owner_n", "n"),
     Index(None, "editor_id", unique=True),
     Index(None, "owner_n", "last_visit"),
+    Index(None, "owner_n", "name"),
     sqlite_autoincrement=True,
 )
 
@@ -155,7 +157,15 @@ files = Table(
     _text("blob", unique=True),
     _count("uploaded"),
     Index(None, "folder_n", "position", "n"),
+    Index(None, "folder_n", "name"),
     sqlite_autoincrement=True,
+)
+
+small = Table(  # the bytes of small files; those of others are in the folder of blobs
+    "small",
+    metadata,
+    Column("n", _Number, ForeignKey("files.n", ondelete="CASCADE"), primary_key=True),
+    Column("data", LargeBinary, nullable=False),
 )
 
 follows = Table(

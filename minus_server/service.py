@@ -12,6 +12,7 @@ from minus_server.library import Library
 from minus_server.pictures import Pictures
 from minus_server.policy import Policy
 from minus_server.sessions import Sessions
+from minus_server.store import Store
 
 DEFAULT_POLICY = Policy()
 
@@ -26,7 +27,7 @@ class Service:
     library: Library
     galleries: Galleries
     catalog: Catalog
-    blobs: FolderBlobs
+    blobs: Store
     pictures: Pictures
     clock: Clock
 
@@ -39,7 +40,8 @@ class Service:
 def open_service(data: Path, clock: Clock = time.time, policy: Policy = DEFAULT_POLICY) -> Service:
     """Open a data folder, making what is missing; it is its owner's alone (0700)."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    catalog, blobs, pictures = Catalog.in_folder(data), FolderBlobs(data), Pictures()
+    catalog, pictures = Catalog.in_folder(data), Pictures()
+    blobs = Store(FolderBlobs(data), catalog)
     library = Library(catalog, blobs, pictures, clock, policy)
     return Service(
         policy=policy,

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from minus_server import names, parse
-from minus_server.blobs import BlobMissing
+from minus_server.blobs import MAX_SMALL, BlobMissing
 from minus_server.catalog import Folder, Part
 from minus_server.endpoints import NAMED, Field, check
 from minus_server.errors import TooLarge
@@ -25,7 +25,6 @@ from minus_server.zips import member_name, member_names
 MATCHING = NAMED
 CHOSEN = {"ids": Field(names.some_ids, "ids of files, as a JSON list", required=True)}
 
-_SMALL = 64 * 1024  # bytes of a file that may be kept where many are cheap to read at once
 _AT_ONCE = 256  # files
 _TOGETHER = 4 << 20  # bytes of small files that are held at once
 _OUT = 256 * 1024  # bytes of a block of the stream, from small files
@@ -132,7 +131,7 @@ def _stream(
     queue = iter(zip(members, shown, strict=True))
     while some := _next(queue):
         rows = service.library.numbered_files(folder, [member.n for member, _ in some], _THEN)
-        keys = [rows[m.n][-1] for m, _ in some if m.n in rows and m.size <= _SMALL]
+        keys = [rows[m.n][-1] for m, _ in some if m.n in rows and m.size <= MAX_SMALL]
         at_hand = service.blobs.several(keys)
         for member, name in some:
             if member.n not in rows:
@@ -154,8 +153,8 @@ def _next(queue: Iterator[tuple[Member, str]]) -> list[tuple[Member, str]]:
     some, held = [], 0
     for member, name in islice(queue, _AT_ONCE):
         some.append((member, name))
-        held += member.size if member.size <= _SMALL else 0
-        if held + _SMALL > _TOGETHER:
+        held += member.size if member.size <= MAX_SMALL else 0
+        if held + MAX_SMALL > _TOGETHER:
             break
     return some
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -13,28 +14,42 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from minus_server import multipart, names, parse
+from minus_server.blobs import MAX_SMALL
 from minus_server.catalog import File, Folder
 from minus_server.endpoints import json_response
 from minus_server.errors import BadRequest, Refused, TooLarge
 from minus_server.galleries import UNTITLED, Galleries
-from minus_server.library import Incoming, Library
+from minus_server.library import FORM_OVERHEAD, Incoming, Library
 from minus_server.service import Service
 from minus_server.web import refuse_other_sites, user_of
-from minus_server.wire import JSON, Wire
+from minus_server.wire import Wire
 
 BLOCK = 1 << 20  # bytes handed to the writing thread at once
 KEPT_AT_ONCE = 8  # uploads whose bytes are there
 T = TypeVar("T")
 _DRAIN_SECONDS = 10  # a refused body is read on for so long, that the client sees why
 
-Begin = Callable[[parse.Parameters], Awaitable[Incoming]]
+Begin = Callable[[parse.Parameters], Incoming]
 
 
 class Sink:
-    """Feeds an upload: while a thread hashes and writes a block, the next one arrives."""
+    """Feeds an upload: while a thread hashes and writes a block, the next one arrives.
 
-    def __init__(self, incoming: Incoming) -> None:
-        self.incoming = incoming
+    A small file waits here until the thread that keeps it takes the rest: no thread before that
+    is asked anything.
+
+    begin   called in a thread, opens an upload that is not small
+    small   opens one that is
+    digest  what its `Repr-Digest` says, empty without one
+    """
+
+    def __init__(
+        self, begin: Callable[[], Incoming], small: Callable[[], Incoming], digest: str
+    ) -> None:
+        self._begin = begin
+        self._small = small
+        self._digest = names.digest(digest)
+        self._incoming: Incoming | None = None
         self._blocks: list[bytes] = []
         self._size = 0
         self._writing: asyncio.Task[None] | None = None
@@ -42,48 +57,66 @@ class Sink:
     async def write(self, block: bytes) -> None:
         self._blocks.append(block)
         self._size += len(block)
-        if self._size >= BLOCK:
-            await self._hand_over()
+        if self._size >= BLOCK or (self._incoming is None and self._size > MAX_SMALL):
+            await self.hand_over()
 
-    async def _hand_over(self) -> None:
-        await self._written()
+    async def hand_over(self) -> None:
+        """Have what arrived written; opens the upload."""
+        await self.written()
         blocks, self._blocks, self._size = self._blocks, [], 0
-        self._writing = asyncio.create_task(run_in_threadpool(self.incoming.write, blocks))
+        self._writing = asyncio.create_task(run_in_threadpool(self._write, blocks, self._begin))
 
-    async def _written(self) -> None:
+    def _write(self, blocks: list[bytes], begin: Callable[[], Incoming]) -> None:
+        if self._incoming is None:
+            self._incoming = begin()
+            self._incoming.digest = self._digest
+        self._incoming.write(blocks)
+
+    async def written(self) -> None:
+        """Wait until what was handed over is with the store."""
         if self._writing is not None:
             task, self._writing = self._writing, None
             await task
 
-    async def finish(self) -> None:
-        """Wait until every block is with the store."""
-        await self._hand_over()
-        await self._written()
+    def rest(self) -> Incoming:
+        """The upload, all of it: called once it is whole, in the thread that keeps it."""
+        blocks, self._blocks = self._blocks, []
+        self._write(blocks, self._small)
+        if self._incoming is None:
+            raise RuntimeError("an upload was not opened")
+        return self._incoming
 
     async def abort(self) -> None:
         """Give the bytes up."""
         with contextlib.suppress(Refused, OSError):
-            await self._written()
-        await run_in_threadpool(self.incoming.abort)
+            await self.written()
+        if self._incoming is not None:
+            await run_in_threadpool(self._incoming.abort)
 
 
 @dataclass
 class Form:
-    """A multipart form with files in it, as far as it has arrived.
+    """A multipart form with files in it, as far as it has arrived; or one file, bare.
 
+    begin       opens an upload; called in a thread, with the fields before the file
     keep_each   called with the form when a file is whole; without it there may be one file,
                 which stays in `part` and `sink` until the fields behind it are known too
     """
 
-    fields: parse.Parameters
+    request: Request
+    begin: Begin
+    keep_each: "Callable[[Form], Awaitable[None]] | None" = None
     part: multipart.Part | None = None
     sink: Sink | None = None
-    keep_each: "Callable[[Form], Awaitable[None]] | None" = None
+    fields: parse.Parameters = field(default_factory=dict)
     _field: str | None = None
     _texts: dict[str, bytes] = field(default_factory=dict)
 
-    async def take(self, event: multipart.Event, begin: Begin) -> None:
-        """Take what the parser saw; `begin` is called with the fields before the file."""
+    def __post_init__(self) -> None:
+        self.fields = parse.query(self.request)
+
+    async def take(self, event: multipart.Event) -> None:
+        """Take what the parser saw."""
         if isinstance(event, multipart.Part):
             await self.settle()
             if event.filename is None and event.name != "file":
@@ -92,8 +125,7 @@ class Form:
             elif self.part is not None:
                 raise BadRequest("The form has more than one file.")
             elif event.filename != "" or self.keep_each is None:  # an empty one: none was chosen
-                self.part = event
-                self.sink = Sink(await begin(self.fields))
+                await self.begin_file(event)
         elif self._field is not None:
             self._texts[self._field] += event
             if sum(map(len, self._texts.values())) > parse.MAX_FIELDS_SIZE:
@@ -101,39 +133,57 @@ class Form:
         elif self.sink is not None:
             await self.sink.write(event)
 
+    async def begin_file(self, part: multipart.Part) -> None:
+        """A file begins. One that is announced as large is opened at once, to be refused early."""
+        service: Service = self.request.app.state.service
+        self.part = part
+        begin = partial(self.begin, self.fields)
+        self.sink = Sink(begin, service.library.begin_small, part.digest)
+        if parse.content_length(self.request) > MAX_SMALL + FORM_OVERHEAD:
+            await self.sink.hand_over()
+            await self.sink.written()
+
     async def settle(self) -> None:
         """A part is whole: count a text among the fields, keep a file where each is kept."""
         texts = {name: text.decode("utf-8", "replace") for name, text in self._texts.items()}
         self.fields = self.fields | texts
         self._field = None
         if self.sink is not None:
-            await self.sink.finish()
+            await self.sink.written()
             if self.keep_each is not None:
                 await self.keep_each(self)
                 self.part = self.sink = None
 
+    def whole(self) -> tuple[multipart.Part, Incoming]:
+        """The file, once all has arrived. Raises BadRequest where there is none."""
+        if self.part is None or self.sink is None:
+            raise BadRequest("The form has no file.")
+        return self.part, self.sink.rest()
 
-async def read_form(request: Request, form: Form, begin: Begin) -> None:
+
+async def read_form(form: Form) -> None:
     """Read the whole body into the form."""
-    parser = multipart.Parser(parse.boundary(request.headers.get("content-type", "")))
-    async for block in parse.body(request):
+    parser = multipart.Parser(parse.boundary(form.request.headers.get("content-type", "")))
+    async for block in parse.body(form.request):
         for event in parser.feed(block):
-            await form.take(event, begin)
+            await form.take(event)
     for event in parser.close():
-        await form.take(event, begin)
+        await form.take(event)
     await form.settle()
 
 
-async def read_bytes(request: Request, form: Form, begin: Begin) -> None:
-    """Read a body that is the file itself; its name stands in the query or in a header."""
-    kind = request.headers.get("content-type", "")
-    header = request.headers.get("content-disposition", "").encode("latin-1")
+async def read_bytes(form: Form) -> None:
+    """Read a body that is the file itself; its name may stand in a header."""
+    headers = form.request.headers
+    kind = headers.get("content-type", "")
+    header = headers.get("content-disposition", "").encode("latin-1")
     said = multipart.parameters_of(multipart.decoded(header))
     declared = "" if kind.startswith("application/x-www-form-urlencoded") else kind
-    form.part = multipart.Part("file", multipart.filename_of(said), declared)
-    form.sink = Sink(await begin(form.fields))
-    async for block in parse.body(request):
-        await form.sink.write(block)
+    digest = headers.get("repr-digest", "")
+    await form.begin_file(multipart.Part("file", multipart.filename_of(said), declared, digest))
+    async for block in parse.body(form.request):
+        if form.sink is not None:
+            await form.sink.write(block)
     await form.settle()
 
 
@@ -145,7 +195,7 @@ async def drain(request: Request) -> None:
 
 
 @contextlib.asynccontextmanager
-async def receiving(request: Request, form: Form) -> AsyncIterator[None]:
+async def receiving(form: Form) -> AsyncIterator[None]:
     """Give the bytes up where the block fails, and let the client read why."""
     try:
         yield
@@ -153,86 +203,103 @@ async def receiving(request: Request, form: Form) -> AsyncIterator[None]:
         if form.sink is not None:
             await form.sink.abort()
         if isinstance(error, Refused | OSError):
-            await drain(request)
+            await drain(form.request)
         raise
 
 
-async def _in_turn(request: Request, keep: Callable[[], T]) -> T:
+async def in_turn(request: Request, keep: Callable[[], T]) -> T:
     """Keep an upload in one of a few threads: pictures that take long to look at, and the
     catalog's one writer, must not take everybody else's."""
     limiter: anyio.CapacityLimiter = request.app.state.keeping
     return await anyio.to_thread.run_sync(keep, limiter=limiter)
 
 
-async def upload(request: Request) -> Response:
-    """POST folders/ID/files: a form with `file`, `filename` and `caption`."""
+def _adding(request: Request) -> Form:
+    """The form of an upload into the folder that the address names."""
     service: Service = request.app.state.service
     folder_id = request.path_params["id"]
-    form = Form(parse.query(request))
 
-    async def begin(fields: parse.Parameters) -> Incoming:
+    def begin(fields: parse.Parameters) -> Incoming:
         token = parse.token(request, fields)
         if token is None:
-            return await run_in_threadpool(service.library.begin_unsigned_file, folder_id)
+            return service.library.begin_unsigned_file(folder_id)
         declared = parse.content_length(request)
-        return await run_in_threadpool(
-            lambda: service.library.begin_file(service.accounts.caller(token), folder_id, declared)
-        )
+        return service.library.begin_file(service.accounts.caller(token), folder_id, declared)
 
-    async with receiving(request, form):
-        await read_form(request, form, begin)
-        return json_response(await _in_turn(request, lambda: _keep(request, form)))
+    return Form(request, begin)
 
 
-def _keep(request: Request, form: Form) -> JSON:
+async def upload(request: Request) -> Response:
+    """POST folders/ID/files: a form with `file`, `filename` and `caption`."""
+    form = _adding(request)
+
+    def name() -> str:
+        filename = form.part.filename if form.part else None
+        return names.file_name(form.fields.get("filename") or filename or "")
+
+    async with receiving(form):
+        await read_form(form)
+        return await in_turn(request, partial(_keep, form, name))
+
+
+async def put(request: Request) -> Response:
+    """PUT folders/ID/files/NAME: the body is the file, `caption` in the query."""
+    form = _adding(request)
+
+    def name() -> str:
+        return names.bare_file_name(request.path_params["name"])
+
+    async with receiving(form):
+        parse.need_token(request, form.fields)
+        await read_bytes(form)
+        return await in_turn(request, partial(_keep, form, name))
+
+
+def _keep(form: Form, name: Callable[[], str]) -> Response:
     """Make the file that the form describes."""
-    service: Service = request.app.state.service
-    wire: Wire = request.app.state.wire
-    caller = service.accounts.caller(parse.need_token(request, form.fields))
-    if form.part is None or form.sink is None:
-        raise BadRequest("The form has no file.")
+    service: Service = form.request.app.state.service
+    wire: Wire = form.request.app.state.wire
+    caller = service.accounts.caller(parse.need_token(form.request, form.fields))
+    part, incoming = form.whole()
     file = service.library.add_file(
         caller,
-        request.path_params["id"],
-        form.sink.incoming,
-        name=names.file_name(form.fields.get("filename") or form.part.filename or ""),
+        form.request.path_params["id"],
+        incoming,
+        name=name(),
         caption=names.caption(form.fields.get("caption", "")),
-        declared_type=form.part.content_type,
+        declared_type=part.content_type,
     )
-    return wire.file(file)
+    return json_response(wire.file(file))
 
 
 async def upload_item(request: Request) -> File:
     """UploadItem of API v1: a form with a file in it, or the bare bytes, into a gallery."""
     refuse_other_sites(request)
     galleries: Galleries = request.app.state.service.galleries
-    form = Form(parse.query(request))
 
-    async def begin(fields: parse.Parameters) -> Incoming:
+    def begin(fields: parse.Parameters) -> Incoming:
         declared = parse.content_length(request)
         if not fields.get("editor_id"):
-            return await run_in_threadpool(galleries.begin_unplaced)
-        return await run_in_threadpool(
-            lambda: galleries.begin(fields["editor_id"], user_of(request, fields), declared)
-        )
+            return galleries.begin_unplaced()
+        return galleries.begin(fields["editor_id"], user_of(request, fields), declared)
+
+    form = Form(request, begin)
 
     def keep() -> File:
-        if form.part is None or form.sink is None:
-            raise BadRequest("The form has no file.")
+        part, incoming = form.whole()
         if not form.fields.get("editor_id"):
             raise BadRequest("The field editor_id is missing.")
         return galleries.keep(
             form.fields["editor_id"],
             user_of(request, form.fields),
-            form.sink.incoming,
-            names.file_name(form.fields.get("filename") or form.part.filename or UNTITLED),
-            form.part.content_type,
+            incoming,
+            names.file_name(form.fields.get("filename") or part.filename or UNTITLED),
+            part.content_type,
         )
 
-    async with receiving(request, form):
-        read = read_form if _is_form(request) else read_bytes
-        await read(request, form, begin)
-        return await _in_turn(request, keep)
+    async with receiving(form):
+        await (read_form if _is_form(request) else read_bytes)(form)
+        return await in_turn(request, keep)
 
 
 def _is_form(request: Request) -> bool:
@@ -253,31 +320,28 @@ async def add_to(
     folder: Folder | None = None
     made: list[File] = []
 
-    async def begin(fields: parse.Parameters) -> Incoming:
+    def place(fields: parse.Parameters) -> Folder:
         nonlocal folder
-        place = await run_in_threadpool(find, fields) if folder is None else folder
-        folder = place
+        folder = find(fields) if folder is None else folder
+        return folder
+
+    def begin(fields: parse.Parameters) -> Incoming:
         declared = 0 if _is_form(request) else parse.content_length(request)  # of one file alone
-        return await run_in_threadpool(library.begin, place, declared)
+        return library.begin(place(fields), declared)
 
     async def keep(form: Form) -> None:
-        part, sink, place = form.part, form.sink, folder
-        if part is None or sink is None or place is None:
-            raise BadRequest("The form has no file.")
-        said = part.filename or form.fields.get("filename") or filename
-        name = names.file_name(said or UNTITLED)
-        kind = part.content_type
-        made.append(
-            await _in_turn(
-                request,
-                lambda: library.keep(place, sink.incoming, name=name, declared_type=kind),
-            )
-        )
+        def kept() -> File:
+            where = place(form.fields)
+            part, incoming = form.whole()
+            said = part.filename or form.fields.get("filename") or filename
+            name = names.file_name(said or UNTITLED)
+            return library.keep(where, incoming, name=name, declared_type=part.content_type)
 
-    form = Form(parse.query(request), keep_each=keep)
-    async with receiving(request, form):
-        read = read_form if _is_form(request) else read_bytes
-        await read(request, form, begin)
+        made.append(await in_turn(request, kept))
+
+    form = Form(request, begin, keep_each=keep)
+    async with receiving(form):
+        await (read_form if _is_form(request) else read_bytes)(form)
         if not made:
             raise BadRequest("No file was chosen.")
     return made

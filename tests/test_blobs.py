@@ -1,12 +1,23 @@
-"""What every store of blobs must do, and how the folder keeps its promise of durability."""
+"""What every store of blobs must do; how the folder is durable, what the catalog holds."""
 
 import errno
+import hashlib
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Select
 
-from minus_server.blobs import BlobMissing, Blobs, FolderBlobs
+from minus_server.blobs import MAX_SMALL, BlobMissing, Blobs, FolderBlobs
+from minus_server.catalog import Catalog, IntegrityError, Rows
+from minus_server.errors import DigestMismatch, TooLarge
+from minus_server.library import Incoming
+from minus_server.names import KEY_LETTERS, new_id
+from minus_server.schema import UNPLACED
+from minus_server.store import MARK, Store, small_key
+from tests.test_catalog import add_folder, add_user
 
 DATA = b"one\r\n\x00\xff" * 1000
 
@@ -168,3 +179,134 @@ class TestFolderBlobs(StoreContract):
         assert blobs.incoming() == []
         modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
         assert modes == {"blobs": 0o700, "incoming": 0o700, "derived": 0o700}
+
+
+def refusal() -> TooLarge:
+    return TooLarge("too many bytes")
+
+
+class TestStore(StoreContract):
+    """The service's store passes for large blobs, and finds small ones in the catalog."""
+
+    @pytest.fixture
+    def catalog(self, tmp_path: Path) -> Iterator[Catalog]:
+        opened = Catalog.in_folder(tmp_path)
+        yield opened
+        opened.close()
+
+    @pytest.fixture
+    def blobs(self, tmp_path: Path, catalog: Catalog) -> Store:
+        return Store(FolderBlobs(tmp_path), catalog)
+
+    @pytest.fixture
+    def folder_n(self, catalog: Catalog) -> int:
+        with catalog.write() as rows:
+            return add_folder(rows, add_user(rows, "alice"))
+
+    def add(self, catalog: Catalog, folder_n: int, *contents: bytes) -> list[str]:
+        """Add small files. -> the keys of their bytes"""
+        ids = [new_id() for _ in contents]
+        empty = dict.fromkeys(("name", "title", "caption", "mimetype", "sha256"), "")
+        named: list[dict[str, object]] = [{"id": i, "blob": small_key(i)} for i in ids]
+        placed = {"folder_n": folder_n, "position": UNPLACED}
+        with catalog.write() as rows:
+            ns = rows.add_files([{**empty, **row, **placed} for row in named], contents)
+        assert ns == sorted(ns)
+        return [small_key(file_id) for file_id in ids]
+
+    def test_small_blobs_come_back_byte_for_byte(
+        self, blobs: Store, catalog: Catalog, folder_n: int
+    ) -> None:
+        contents = [DATA, b"", b"\0", bytes(MAX_SMALL)]
+        keys = self.add(catalog, folder_n, *contents)
+        for key, data in zip(keys, contents, strict=True):
+            with blobs.open(key) as stream:
+                assert stream.read() == data
+                assert stream.seek(3) == 3
+                assert stream.read(2) == data[3:5]
+            assert (blobs.size(key), blobs.path(key)) == (len(data), None)
+
+    def test_several_small_blobs_are_read_in_a_few_statements(
+        self,
+        blobs: Store,
+        catalog: Catalog,
+        folder_n: int,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        contents = [b"%d" % number for number in range(1200)]
+        small, large = self.add(catalog, folder_n, *contents), self.put(blobs)
+        asked: list[object] = []
+        ask = Rows._all
+
+        def noted(rows: Rows, query: Select[Any], **values: object) -> Sequence[Sequence[Any]]:
+            asked.append(query)
+            return ask(rows, query, **values)
+
+        monkeypatch.setattr(Rows, "_all", noted)
+        found = blobs.several([large, *small, small_key("x" * 12)])
+        assert (found, len(asked)) == (dict(zip(small, contents, strict=True)), 3)
+        assert blobs.several([]) == blobs.several([large]) == {}
+
+    def test_the_keys_are_those_of_both_places_and_never_alike(
+        self, blobs: Store, catalog: Catalog, folder_n: int
+    ) -> None:
+        keys = {*self.add(catalog, folder_n, b"a", b"b"), self.put(blobs)}
+        assert set(blobs.keys()) == keys
+        assert MARK not in KEY_LETTERS
+
+    def test_small_bytes_go_with_their_row_and_what_was_derived_with_delete(
+        self, blobs: Store, catalog: Catalog, folder_n: int
+    ) -> None:
+        (key,) = self.add(catalog, folder_n, b"a")
+        blobs.keep_derived(key, "small", b"tiny")
+        assert blobs.derived(key, "small") == b"tiny"
+        with catalog.write() as rows:
+            rows.delete_folder(folder_n)
+        blobs.delete(key)
+        blobs.delete(key)
+        assert blobs.several([key]) == {}
+        self.assert_missing(blobs, key)
+
+    def test_a_row_that_fails_leaves_no_small_bytes(
+        self, blobs: Store, catalog: Catalog, folder_n: int
+    ) -> None:
+        for missing in (folder_n + 1, folder_n + 2):
+            with pytest.raises(IntegrityError):
+                self.add(catalog, missing, b"a", b"b")
+        assert list(blobs.keys()) == []
+
+    @pytest.mark.parametrize("size", [0, 1, MAX_SMALL, MAX_SMALL + 1, 3 * MAX_SMALL])
+    @pytest.mark.parametrize("block", [1000, MAX_SMALL, 1 << 20])
+    def test_an_upload_touches_the_folder_only_where_it_is_large(
+        self, blobs: Store, size: int, block: int
+    ) -> None:
+        data = (DATA * 40)[:size]
+        incoming = Incoming(blobs, size, refusal())
+        for start in range(0, size, block):
+            incoming.write([data[start : start + block]])
+            held = min(size, start + block) <= MAX_SMALL
+            assert len(blobs.incoming()) == (0 if held else 1)
+        with pytest.raises(TooLarge):
+            incoming.write([b"x"])
+        assert (incoming.size, incoming.head) == (size, data[:512])
+        assert incoming.sha256 == hashlib.sha256(data).hexdigest()
+        kept = incoming.commit()
+        incoming.abort()
+        assert blobs.incoming() == []
+        if size <= MAX_SMALL:
+            assert kept == data
+            assert list(blobs.keys()) == []
+        else:
+            assert list(blobs.keys()) == [kept]
+            assert isinstance(kept, str)
+            with blobs.open(kept) as stream:
+                assert stream.read() == data
+
+    def test_an_upload_of_other_bytes_than_told_is_not_kept(self, blobs: Store) -> None:
+        for size in (1, MAX_SMALL + 1):
+            incoming = Incoming(blobs, size, refusal(), digest="0" * 64)
+            incoming.write([bytes(size)])
+            with pytest.raises(DigestMismatch):
+                incoming.commit()
+            incoming.abort()
+        assert (list(blobs.keys()), blobs.incoming()) == ([], [])

@@ -477,7 +477,7 @@ def test_a_file_without_an_account_is_refused_early_when_it_announces_too_much(
     site: Site,
 ) -> None:
     name = site.gallery().id
-    site.galleries.begin(name, None, FORM_OVERHEAD + 100).writer.abort()
+    site.galleries.begin(name, None, FORM_OVERHEAD + 100).abort()
     with pytest.raises(TooLarge):
         site.galleries.begin(name, None, FORM_OVERHEAD + 101)
 

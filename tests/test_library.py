@@ -14,25 +14,30 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from sqlalchemy import delete, update
 
 from minus_server import picture_worker, pictures
 from minus_server.accounts import Caller
-from minus_server.blobs import FolderWriter
+from minus_server.blobs import MAX_SMALL, FolderWriter
 from minus_server.catalog import File, Folder, Listing, Part, Rows
 from minus_server.check import check
 from minus_server.errors import Forbidden, NotFound, NotSignedIn, QuotaExceeded
-from minus_server.library import Library
+from minus_server.library import Library, Small
+from minus_server.schema import small
 from minus_server.service import Service, open_service
 from tests.rawhttp import png
 
 NOW = 1_000_000
+LARGE = b"x" * (MAX_SMALL + 1)
 SCOPES = "read_public read_all upload_new modify_all modify_user"
 
 
 class Person:
     """Someone with a token, in front of the rules."""
 
-    def __init__(self, service: Service, name: str, scope: str = SCOPES, quota: int = 1000) -> None:
+    def __init__(
+        self, service: Service, name: str, scope: str = SCOPES, quota: int = 10**6
+    ) -> None:
         self.service, self.library, self.name = service, service.library, name
         grant = service.accounts.sign_in_owner(*service.accounts.owner_client(name), scope)
         self.token, self.n = grant.access_token, service.accounts.user(name).n
@@ -128,14 +133,18 @@ def test_the_bytes_are_kept_before_the_row(alice: Person, monkeypatch: pytest.Mo
 
     note(FolderWriter, "commit")
     note(Rows, "take_room")
-    note(Rows, "add_file")
-    alice.put(alice.folder())
-    assert done == ["commit", "take_room", "add_file"]
+    note(Rows, "add_files")
+    alice.put(alice.folder(), LARGE)
+    assert done == ["commit", "take_room", "add_files"]
+    done.clear()
+    alice.put(alice.folder(), LARGE[1:])
+    assert done == ["take_room", "add_files"]
 
 
-@pytest.mark.parametrize("step", ["take_room", "add_file", "add_to_folder", "change_folder"])
+@pytest.mark.parametrize("data", [b"text", LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("step", ["take_room", "add_files", "count_files"])
 def test_a_transaction_that_fails_leaves_neither_bytes_nor_row(
-    alice: Person, monkeypatch: pytest.MonkeyPatch, step: str
+    alice: Person, monkeypatch: pytest.MonkeyPatch, step: str, data: bytes
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
@@ -143,7 +152,7 @@ def test_a_transaction_that_fails_leaves_neither_bytes_nor_row(
     folder = alice.folder()
     monkeypatch.setattr(Rows, step, fail)
     with pytest.raises(ZeroDivisionError):
-        alice.put(folder)
+        alice.put(folder, data)
     monkeypatch.undo()
     assert list(alice.service.blobs.keys()) == []
     assert alice.library.files(folder, 0, 10) == []
@@ -173,7 +182,7 @@ def test_an_upload_is_refused_early_when_it_announces_too_much(service: Service)
     alice = Person(service, "alice", quota=10)
     folder = alice.folder()
     form = 64 * 1024  # what the form around the file may add
-    alice.library.begin_file(alice.caller, folder.id, form + 10).writer.abort()
+    alice.library.begin_file(alice.caller, folder.id, form + 10).abort()
     with pytest.raises(QuotaExceeded, match=r"There is no room left for this file\."):
         alice.library.begin_file(alice.caller, folder.id, form + 11)
     assert service.blobs.incoming() == []
@@ -187,7 +196,7 @@ def test_an_upload_is_refused_at_the_first_byte_too_many(service: Service) -> No
     incoming.write([b"123", b"456"])
     with pytest.raises(QuotaExceeded):
         incoming.write([b"7"])
-    incoming.writer.abort()
+    incoming.abort()
     assert alice.put(folder, b"123456").size == 6
     assert alice.put(folder, b"").size == 0
     assert alice.counters()[0] == 10
@@ -216,7 +225,7 @@ def test_an_upload_whose_token_is_not_known_yet_ends_at_1_mib(
     incoming.write([b"x" * (1 << 20)])
     with pytest.raises(NotSignedIn, match=r"The access token must stand before a file"):
         incoming.write([b"x"])
-    incoming.writer.abort()
+    incoming.abort()
 
 
 def test_deleting_gives_back_the_room_and_removes_the_bytes(alice: Person) -> None:
@@ -229,6 +238,49 @@ def test_deleting_gives_back_the_room_and_removes_the_bytes(alice: Person) -> No
     assert list(alice.service.blobs.keys()) == [files[2].blob]
     with pytest.raises(NotFound):
         alice.library.linked_file(files[1].id)
+
+
+def test_small_files_are_kept_together_or_not_at_all(service: Service) -> None:
+    alice = Person(service, "alice", quota=10)
+    folder = alice.folder()
+    sent = [Small(f"{n}.txt", f"caption {n}", "", b"%d" % n, f"{n}") for n in range(3)]
+    kept = alice.library.keep_small(folder, sent)
+    assert kept == alice.library.files(alice.library.folder(alice.caller, folder.id), 0, 9)
+    assert [(file.name, file.caption, file.size) for file in kept] == [
+        (small.name, small.caption, 1) for small in sent
+    ]
+    with pytest.raises(QuotaExceeded, match=r"no room left for these files\."):
+        alice.library.keep_small(folder, sent * 3)
+    assert (alice.counters(), len(list(service.blobs.keys()))) == ((3, 1, 0), 3)
+    for file in kept:
+        with service.catalog.write() as rows:
+            digest = hashlib.sha256(service.blobs.open(file.blob).read()).hexdigest()
+            rows.change_file(file.n, {"sha256": digest})
+    alice.library.delete_folder(alice.caller, folder.id)
+    with pytest.raises(NotFound, match=r"The folder was deleted meanwhile\."):
+        alice.library.keep_small(folder, sent)
+    assert (alice.counters(), list(service.blobs.keys())) == ((0, 0, 0), [])
+
+
+def test_check_reads_small_files_and_names_what_is_wrong(tmp_path: Path) -> None:
+    service = open_service(tmp_path)
+    alice = Person(service, "alice")
+    folder = alice.folder()
+    files = [alice.put(folder, data) for data in (b"one", b"two", b"three", b"four", LARGE)]
+    with service.catalog.write() as rows:
+        for at, data in ((0, b"0ne"), (1, b"tw")):
+            change = update(small).where(small.c.n == files[at].n).values(data=data)
+            rows._db.execute(change)
+        rows._db.execute(delete(small).where(small.c.n == files[2].n))
+    report = check(service)
+    where = f"in folder {folder.id}"
+    assert report.problems == [
+        f"file {files[0].id} {where}: its bytes do not match its SHA-256",
+        f"file {files[1].id} {where}: it has 2 bytes and should have 3",
+        f"file {files[2].id} {where}: its bytes are missing",
+    ]
+    assert (report.files, report.strays) == (5, 0)
+    service.close()
 
 
 # --- who sees and changes what ---
@@ -373,8 +425,10 @@ def test_the_order_of_more_than_1000_files_is_not_shown(alice: Person) -> None:
     folder = alice.folder()
     row = dict.fromkeys(("name", "title", "caption", "mimetype", "sha256"), "")
     with alice.service.catalog.write() as rows:
-        for number in range(1000):
-            rows.add_file(id=f"{number}", folder_n=folder.n, blob=f"{number}", **row)
+        own: list[dict[str, object]] = [
+            {"id": f"{n}", "folder_n": folder.n, "position": n, "blob": f"{n}"} for n in range(1000)
+        ]
+        rows.add_files([{**row, **each} for each in own], [None] * 1000)
         rows.add_to_folder(folder.n, "file_count", 1000)
     ids = alice.library.visit(alice.caller, folder.id)[1]
     assert ids == [str(number) for number in range(1000)]
@@ -541,6 +595,30 @@ def test_a_text_has_an_icon_with_its_ending(artist: Person) -> None:
     assert txt == same
     assert len({txt, py, plain[0]}) == 3
     assert set(plain) == {artist.library.icon("")}
+
+
+@pytest.mark.parametrize("padding", [0, MAX_SMALL])
+def test_a_picture_is_drawn_wherever_its_bytes_are(artist: Person, padding: int) -> None:
+    data = picture("JPEG") + bytes(padding)
+    file = artist.put(artist.folder(), data, "a.jpg")
+    assert file.blob.startswith("=") == (padding == 0)
+    assert (file.width, file.height) == (400, 200)
+    assert opened(artist.library.thumbnail(file, "small")[0]).size == (160, 80)
+
+
+def test_a_small_picture_that_is_deleted_while_it_is_drawn_leaves_no_thumbnail(
+    artist: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = artist.put(artist.folder(), png(3, 2), "a.png")
+    draw = pictures.Pictures.thumbnail
+
+    def late(*args: Any) -> bytes | None:
+        artist.library.delete_file(artist.caller, file.id)
+        return draw(*args)
+
+    monkeypatch.setattr(pictures.Pictures, "thumbnail", late)
+    artist.library.thumbnail(file, "small")
+    assert artist.service.blobs.derived(file.blob, "small") is None
 
 
 # --- the picture child ---

@@ -113,6 +113,8 @@ def test_every_list_has_its_parameters_and_nothing_else_has() -> None:
     of_list = ["page", "per_page", "fields"]
     walked = {"/api/v2/users/{slug}/folders", "/api/v2/folders/{id}/files"}
     for (method, path), operation in OPERATIONS.items():
+        if method != "get":
+            continue
         answer = (
             operation["responses"].get("200", {}).get("content", {}).get("application/json", {})
         )
@@ -228,6 +230,16 @@ def test_the_answer_to_a_change_is_as_described(
 
 def test_uploads_tokens_and_refusals_are_as_described(alice: Client) -> None:
     assert_fits(alice.upload(), answer_schema("post", "/api/v2/folders/{id}/files"), "upload")
+    folder = alice.folder()["id"]
+    row = alice.send("PUT", f"folders/{folder}/files/a.txt", {"a": "b"}).json()
+    assert_fits(row, answer_schema("put", "/api/v2/folders/{id}/files/{name}"), "put")
+    for name, status in (("a.txt", 200), ("..", 400)):
+        form = rawhttp.multipart(rawhttp.part("file", b"x", name))
+        headers = alice.bearer() | {"Content-Type": rawhttp.MULTIPART}
+        answer = alice.call("POST", f"folders/{folder}/batch", headers, form)
+        assert answer.status == status
+        batch = answer_schema("post", "/api/v2/folders/{id}/batch")
+        assert_fits(answer.json(), batch if status == 200 else SCHEMAS["Error"], "batch")
     token = alice.ask_token(alice.grant(ALL)).json()
     assert_fits(token, answer_schema("post", "/oauth/token"), "token")
     assert_fits(alice.send("GET", "folders/none").json(), SCHEMAS["Error"], "error")

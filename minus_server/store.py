@@ -1,0 +1,83 @@
+"""Where the bytes are: small ones in the catalog, in their row's transaction; others in a folder.
+
+The key of a small blob is MARK and the file's id. Its bytes come and go with the row, so that
+one flush keeps both and nothing has to be swept up.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from minus_server.blobs import BlobMissing, FolderBlobs, FolderWriter
+from minus_server.catalog import Catalog
+
+MARK = "="  # not among KEY_LETTERS, with which the folder's keys are made
+
+
+def small_key(file_id: str) -> str:
+    """The key of a small file's bytes."""
+    return MARK + file_id
+
+
+class Store:
+    """The service's blobs.
+
+    `create` and `commit` make large ones. A small one is made by `Rows.add_files`, and ends
+    with its row; `delete` then removes what was derived from it.
+    """
+
+    def __init__(self, folder: FolderBlobs, catalog: Catalog) -> None:
+        self._folder = folder
+        self._catalog = catalog
+
+    def _small(self, key: str) -> bytes:
+        with self._catalog.read() as rows:
+            data = rows.small(key)
+        if data is None:
+            raise BlobMissing(key)
+        return data
+
+    def create(self) -> FolderWriter:
+        return self._folder.create()
+
+    def open(self, key: str) -> BinaryIO:
+        if key.startswith(MARK):
+            return io.BytesIO(self._small(key))
+        return self._folder.open(key)
+
+    def several(self, keys: Sequence[str]) -> dict[str, bytes]:
+        with self._catalog.read() as rows:
+            return rows.several_small([key for key in keys if key.startswith(MARK)])
+
+    def path(self, key: str) -> Path | None:
+        return None if key.startswith(MARK) else self._folder.path(key)
+
+    def size(self, key: str) -> int:
+        return len(self._small(key)) if key.startswith(MARK) else self._folder.size(key)
+
+    def delete(self, key: str) -> None:
+        if key.startswith(MARK):
+            self._folder.delete_derived(key)
+        else:
+            self._folder.delete(key)
+
+    def derived(self, key: str, kind: str) -> bytes | None:
+        return self._folder.derived(key, kind)
+
+    def keep_derived(self, key: str, kind: str, data: bytes) -> None:
+        self._folder.keep_derived(key, kind, data)
+
+    def keys(self) -> Iterator[str]:
+        yield from self._folder.keys()
+        with self._catalog.read() as rows:
+            small = rows.small_keys()
+        yield from small
+
+    def incoming(self) -> list[Path]:
+        """Uploads of large blobs under way, or cut off."""
+        return self._folder.incoming()
+
+    def clear_incoming(self) -> None:
+        """Remove what was cut off; only for who knows that nothing is under way."""
+        self._folder.clear_incoming()
