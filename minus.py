@@ -2048,7 +2048,8 @@ class _Running(threading.Thread):
 
     def outcomes(self) -> list[_Outcome]:
         """Wait for it. -> of each file its name and what tells or raises how it fared"""
-        self.join()
+        while self.is_alive():
+            self.join(0.5)  # a signal that comes just before a wait without end would be missed
         if self._error:
             raise self._error
         return self._found

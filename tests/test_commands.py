@@ -236,8 +236,9 @@ def test_addclient_prints_a_config_file_and_nothing_else(service: Service) -> No
 def test_check_names_each_problem_and_counts_strays_apart(own_service: Service) -> None:
     alice = alone(own_service)
     folder = alice.folder()
-    rows = [alice.upload(bytes([number]) * 10, folder=folder) for number in range(5)]
-    read = "5 files, 50 bytes read\n"
+    size = 70_000  # more than stays in the catalog
+    rows = [alice.upload(bytes([number]) * size, folder=folder) for number in range(5)]
+    read = f"5 files, {5 * size} bytes read\n"
     assert told(own_service.run("check")) == (0, f"{read}0 problems\n", "")
 
     missing, longer, shorter, changed, _ = [blob(own_service, row["sha256"]) for row in rows]
@@ -252,17 +253,17 @@ def test_check_names_each_problem_and_counts_strays_apart(own_service: Service) 
     assert told(own_service.run("check")) == (0, f"{read}{strays}0 problems\n", "")
 
     missing.unlink()
-    longer.write_bytes(b"\1" * 11)
+    longer.write_bytes(b"\1" * (size + 1))
     shorter.write_bytes(b"")
-    changed.write_bytes(b"\3" * 9 + b"\4")
+    changed.write_bytes(b"\3" * (size - 1) + b"\4")
     change_row(own_service, "UPDATE folders SET file_count = 7 WHERE id = ?", folder["id"])
     change_row(own_service, "UPDATE users SET used = used + 1 WHERE slug = ?", alice.slug)
     problems = (
-        f"{lost}{ids[1]}: it has 11 bytes and should have 10\n"
-        f"{ids[2]}: it has 0 bytes and should have 10\n"
+        f"{lost}{ids[1]}: it has {size + 1} bytes and should have {size}\n"
+        f"{ids[2]}: it has 0 bytes and should have {size}\n"
         f"{ids[3]}: its bytes do not match its SHA-256\n"
         f"folder {folder['id']}: counts 7 files, has 5\n"
-        f"user {alice.slug}: counts 51 bytes, has 50\n"
+        f"user {alice.slug}: counts {5 * size + 1} bytes, has {5 * size}\n"
     )
     assert told(own_service.run("check")) == (1, f"{read}{strays}{problems}6 problems\n", "")
 

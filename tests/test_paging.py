@@ -179,6 +179,7 @@ def owner(service: Service) -> Iterator[MinusUser]:
     owner = connection.activeuser()
     for number in range(101):
         owner.new_folder(f"Folder {number}")
+    connection._known = {}  # as of a service that knows nothing but API v2
     yield owner
     connection.close()
 

@@ -302,11 +302,12 @@ def test_a_hostile_service_drives_no_terminal_and_leaves_no_folder(
     shell: Shell, local: Path, name: str, shown: str, saved: str
 ) -> None:
     far = "http://hostile.example/"
+    shell.api.url, shell.api._known = far, {}
     shell.cli.folder = MinusFolder(shell.api, f"{far}api/v2/folders/F", {"id": "F", "name": name})
     file = {"id": "I", "name": name, "title": name, "filesize": 4, "url_rawfile": f"{far}i"}
     page = {"results": [file], "total": 1, "next": None}
     with responses.RequestsMock() as wire:
-        wire.get(f"{shell.api.url}api/v2/folders/F/files", json=page)
+        wire.get(f"{far}api/v2/folders/F/files", json=page)
         wire.get(f"{far}i", body=b"text")
         said = shell("pwd", "ls", "mget *")
     gap = " " * max(0, 29 - len(name))
