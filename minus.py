@@ -35,7 +35,7 @@
 from __future__ import annotations
 
 import argparse
-import base64
+import binascii
 import cmd
 import contextlib
 import errno
@@ -1142,7 +1142,7 @@ class MinusFolder(_Identified):
     ) -> tuple[_Body, JSON]:
         """Send a file bare where the service takes that, else in a form. -> what went, the row"""
         kind = re.sub(r"[^\x21-\x7e]", "", mimetype) or "application/octet-stream"
-        wire = _wire_name(name)
+        _wire_name(name)  # or it is none
         if (
             self._extended
             and "raw" in self._api.extensions()
@@ -1152,7 +1152,7 @@ class MinusFolder(_Identified):
             place = f"{self._path}/files/{quote(name, safe='')}"
             place += f"?{urlencode({'caption': caption})}" if caption else ""
             return body, self._api.request(place, body, "PUT", kind)
-        form = _Form(wire, data, caption, kind, progress)
+        form = _Form(name, data, caption, kind, progress)
         return form, self._api.upload(self._place(name), form.content_type, form)
 
     @property
@@ -1172,29 +1172,35 @@ class MinusFolder(_Identified):
     def new_batch(self, files: Sequence[tuple[str, bytes]]) -> list[MinusFile]:
         """Make several files, of name and bytes, in one request: all of them, or none.
 
-        -> the files, of which id, name and filesize are known
+        -> the files, of which id, name, filesize and sha256 are known
         """
+        return self._batch(files)()
+
+    def _batch(self, files: Sequence[tuple[str, bytes]]) -> Callable[[], list[MinusFile]]:
+        """Make the request of `new_batch`. -> what sends it"""
         boundary = os.urandom(16).hex()
         parts: list[bytes] = []
         for name, data in files:
-            part = _part_name(_wire_name(name))
-            digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+            digest = binascii.b2a_base64(hashlib.sha256(data).digest(), newline=False).decode()
             head = (
                 f"--{boundary}\r\n"
-                f'Content-Disposition: form-data; name="file"; filename="{part}"\r\n'
+                f'Content-Disposition: form-data; name="file"; filename="{_part_name(name)}"\r\n'
                 "Content-Type: application/octet-stream\r\n"
                 f"Repr-Digest: sha-256=:{digest}:\r\n\r\n"
             )
             parts += head.encode(), data, b"\r\n"
         parts.append(f"--{boundary}--\r\n".encode())
-        path = f"{self._path}/batch?fields=id,name,filesize"
-        kind = f"multipart/form-data; boundary={boundary}"
-        rows = self._api.upload(path, kind, b"".join(parts)).get("results")
+        sizes = [len(data) for _, data in files]
+        return partial(self._send_batch, boundary, b"".join(parts), sizes)
+
+    def _send_batch(self, boundary: str, body: bytes, sizes: list[int]) -> list[MinusFile]:
+        path = f"{self._path}/batch?fields=name,filesize,sha256"
+        answer = self._api.upload(path, f"multipart/form-data; boundary={boundary}", body)
+        rows = answer.get("results")
         made = [MinusFile(self._api, "", row) for row in rows] if isinstance(rows, list) else []
-        if [file.filesize for file in made] != [len(data) for _, data in files]:
-            raise MinusIntegrityError(
-                "the service has other files than were sent", None, "POST", path
-            )
+        if [file.filesize for file in made] != sizes:
+            why = "the service has other files than were sent"
+            raise MinusIntegrityError(why, None, "POST", path)
         return made
 
     def read_batch(self, files: Sequence[MinusFile]) -> Iterator[bytes]:
@@ -1500,8 +1506,8 @@ def _wire_name(name: str) -> str:
 
 
 def _part_name(name: str) -> str:
-    """A name as it stands in quotes in the header of a form's part."""
-    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    """A file's name as it stands in quotes in the header of a form's part."""
+    return _wire_name(name).replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
 class _Body:
@@ -1567,7 +1573,7 @@ class _Form(_Body):
         self.content_type = f"multipart/form-data; boundary={boundary}"
         field = f"--{boundary}\r\nContent-Disposition: form-data; name="
         head = (
-            f'{field}"filename"\r\n\r\n{name}\r\n'
+            f'{field}"filename"\r\n\r\n{_wire_name(name)}\r\n'
             f'{field}"caption"\r\n\r\n{caption}\r\n'
             f'{field}"file"; filename="{_part_name(name)}"\r\nContent-Type: {mimetype}\r\n\r\n'
         )
@@ -1591,6 +1597,7 @@ def _measure(source: IO[bytes]) -> tuple[int | None, int | None]:
 _UNSHOWABLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # Unicode's controls, formats, surrogates
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?")
 _MAX_NAME = 255  # bytes of a local name
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,99}")
 _ON_WINDOWS = os.name == "nt"
 
 
@@ -1610,6 +1617,8 @@ def safe_name(name: str) -> str:
     What could lead elsewhere is percent-encoded: slashes of both kinds, control characters,
     `.` and `..`, on Windows also what Windows keeps for itself.
     """
+    if _PLAIN_NAME.fullmatch(name) and not _ON_WINDOWS:
+        return name
     more = '<>:"|?*' if _ON_WINDOWS else ""
     unsafe = rf"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069/\\\ud800-\udfff{more}]"
     safe = re.sub(unsafe, lambda found: quote(found[0], safe="", errors="replace"), name)
@@ -1637,6 +1646,8 @@ def _numbered(name: str, taken: Callable[[str], bool]) -> str:
 
 def _folded(name: str) -> str:
     """Names that are one file on some file systems: without case, composed."""
+    if name.isascii():
+        return name.lower()
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -1657,6 +1668,26 @@ def whole_file(target: Path, *, replace: bool = True, mode: int = 0o666) -> Iter
             Path(part.name).replace(target)
         else:
             _give_name(part, target, mode)
+
+
+def _write_new(target: str, data: bytes) -> None:
+    """Make a file of these bytes, whole or not at all. Raises FileExistsError."""
+    try:
+        number = os.open(os.path.dirname(target) or ".", os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except (OSError, AttributeError):  # there are no files without names
+        number = -1
+    if number >= 0:
+        try:
+            if os.write(number, data) == len(data):
+                os.link(f"/proc/self/fd/{number}", target, src_dir_fd=number)
+                return
+        except OSError as error:
+            if isinstance(error, FileExistsError) or error.errno == errno.ENOSPC:
+                raise
+        finally:
+            os.close(number)
+    with whole_file(Path(target), replace=False) as out:
+        out.write(data)
 
 
 def _nameless(folder: Path, mode: int) -> IO[bytes] | None:
@@ -2013,15 +2044,15 @@ _Work = _Unit | tuple[int, Any] | None  # a unit; a small file with its bytes; N
 
 
 def _gathered(
-    found: Iterable[_Work], several: Callable[[list[Any]], list[_Outcome]], most: int, weight: int
+    found: Iterable[_Work], several: Callable[[list[Any]], _Unit], most: int, weight: int
 ) -> Iterator[_Unit | None]:
-    """Gather small files into units of so many, and of so many bytes; keep the order."""
+    """Make small files into units of so many, and of so many bytes; keep the order."""
     small: list[Any] = []
     left = weight
     for work in chain(found, [None]):
         is_small = isinstance(work, tuple)
         if small and not (is_small and len(small) < most and cast(Any, work)[0] <= left):
-            yield partial(several, small)
+            yield several(small)
             small, left = [], weight
         if isinstance(work, tuple):
             small.append(work[1])
@@ -2127,6 +2158,9 @@ class MinusCLI(cmd.Cmd):
 
     def say(self, text: str) -> None:
         print(printable(text), file=self.stdout, flush=True)
+
+    def _say_on(self, text: str) -> None:
+        print(printable(text), file=self.stdout)
 
     def warn(self, text: str) -> None:
         self.stdout.flush()
@@ -2265,12 +2299,14 @@ class MinusCLI(cmd.Cmd):
         self, items: Iterable[Any], patterns: Sequence[str], kind: str = "file"
     ) -> Iterator[Any]:
         """What any of the patterns matches, each once, in order; everything for no pattern."""
+        if not patterns:
+            yield from items
         unmatched = list(dict.fromkeys(patterns))
-        for item in items:
+        for item in items if patterns else ():
             by_id = f"@{item.id}"
             hits = {p for p in patterns if fnmatchcase(item.name, p) or fnmatchcase(by_id, p)}
             unmatched = [p for p in unmatched if p not in hits]
-            if hits or not patterns:
+            if hits:
                 yield item
         for pattern in unmatched:
             self.fail(_Failure(f"no {kind} matches {pattern}", _ABSENT[kind]))
@@ -2293,11 +2329,14 @@ class MinusCLI(cmd.Cmd):
         running: deque[_Running] = deque()
         try:
             for unit in chain(units, [None]):
+                ended = []
                 while running and (unit is None or len(running) >= jobs):
-                    for name, outcome in running.popleft().outcomes():
-                        self.do(verb, name, outcome)
+                    ended.append(running.popleft().outcomes())
                 if unit:
                     running.append(_Running(unit))
+                for name, outcome in chain(*ended):
+                    self.do(verb, name, outcome, self._say_on)
+                self.stdout.flush()
         except BaseException:
             self._stopped.set()  # they notice at their next block
             for work in running:
@@ -2311,18 +2350,22 @@ class MinusCLI(cmd.Cmd):
 
     def get_files(self, folder: MinusFolder, files: Iterable[MinusFile], verb: str) -> None:
         """Save files of a folder under their own names here; those of one name all arrive."""
-        most, several = folder.most_read, partial(self._get_several, folder)
+        most = folder.most_read
+        several = partial(partial, self._get_several, folder)
         units = _gathered(self._gets(files, most > 0), several, most, BATCH_BYTES)
         self.transfer(verb, units, self.jobs or GET_JOBS)
 
     def _gets(self, files: Iterable[MinusFile], in_batches: bool) -> Iterator[_Work]:
         """Settle clashes, and say what is to be done for each file."""
         taken: set[str] = set()
+        here = set(map(_folded, os.listdir()))  # to ask for each would take longer
         for file in files:
             name = _numbered(safe_name(file.name), lambda name: _folded(name) in taken)
-            taken.add(_folded(name))
+            taken.add(folded := _folded(name))
+            place: tuple[str, bool] | None = name, False
             try:
-                place = self._destination(file, Path(name), taken)
+                if folded in here:
+                    place = self._destination(file, name, taken)
             except _FAILURES as error:
                 yield partial(_settled, file.name, partial(_raise, error))
                 continue
@@ -2334,24 +2377,25 @@ class MinusCLI(cmd.Cmd):
                 yield partial(self._get_one, file, *place)
 
     def _destination(
-        self, file: MinusFile, target: Path, taken: set[str]
-    ) -> tuple[Path, bool] | None:
+        self, file: MinusFile, target: str, taken: set[str]
+    ) -> tuple[str, bool] | None:
         """Where a file goes, and whether it replaces what is there; None: its bytes are there."""
         if not os.path.lexists(target):
             return target, False
-        if _is_same(file, target):
+        if _is_same(file, Path(target)):
             return None
         choice = self._decide(f"{target} exists here with other bytes")
         if choice == "rename":
+            folder, name = os.path.split(target)
             name = _numbered(
-                target.name,
-                lambda name: _folded(name) in taken or os.path.lexists(target.with_name(name)),
+                name,
+                lambda name: _folded(name) in taken or os.path.lexists(os.path.join(folder, name)),
             )
             taken.add(_folded(name))
-            target = target.with_name(name)
+            target = os.path.join(folder, name)
         return target, choice == "overwrite"
 
-    def _get_one(self, file: MinusFile, target: Path, replace: bool) -> list[_Outcome]:
+    def _get_one(self, file: MinusFile, target: str, replace: bool) -> list[_Outcome]:
         def save() -> tuple[str, int]:
             with self.progress(file.name) as progress:
                 file.save(target, progress, replace)
@@ -2360,13 +2404,12 @@ class MinusCLI(cmd.Cmd):
         return [(file.name, _ran(save))]
 
     def _get_several(
-        self, folder: MinusFolder, small: Sequence[tuple[MinusFile, Path]]
+        self, folder: MinusFolder, small: Sequence[tuple[MinusFile, str]]
     ) -> list[_Outcome]:
         """Save files that come in one stream; those that it does not bring come alone."""
 
-        def write(file: MinusFile, target: Path, data: bytes) -> tuple[str, int]:
-            with whole_file(target, replace=False) as out:
-                out.write(data)
+        def write(file: MinusFile, target: str, data: bytes) -> tuple[str, int]:
+            _write_new(target, data)
             return _file_done(file)
 
         found: list[_Outcome] = []
@@ -2420,7 +2463,7 @@ class MinusCLI(cmd.Cmd):
             raise _Failure(f"the command ended with status {child.returncode}")
 
     def put_files(
-        self, folder: MinusFolder, paths: Iterable[Path], verb: str, name: str = ""
+        self, folder: MinusFolder, paths: Iterable[str], verb: str, name: str = ""
     ) -> None:
         """Store local files in a folder, under their own names unless there is another."""
         there: dict[str, list[MinusFile]] = {}
@@ -2428,7 +2471,10 @@ class MinusCLI(cmd.Cmd):
             for file in folder.files(fields=_TO_COMPARE).each():
                 there.setdefault(file.name, []).append(file)
         most, each, total = folder.batch_limits
-        several = partial(self._put_several, folder, there)
+
+        def several(small: list[tuple[str, bytes]]) -> _Unit:
+            return partial(self._put_several, folder, there, small, folder._batch(small))
+
         units = _gathered(self._puts(folder, paths, name, there, each), several, most, total)
         # more than one at once would come into the folder in any order
         self.transfer(verb, units, self.jobs or 1)
@@ -2436,7 +2482,7 @@ class MinusCLI(cmd.Cmd):
     def _puts(
         self,
         folder: MinusFolder,
-        paths: Iterable[Path],
+        paths: Iterable[str],
         label: str,
         there: dict[str, list[MinusFile]],
         small: int,
@@ -2448,19 +2494,20 @@ class MinusCLI(cmd.Cmd):
         """
         planned: set[str] = set()
         for path in paths:
-            name = label or path.name or str(path)
+            name = label or os.path.basename(path.rstrip(os.sep)) or path
             if self.on_conflict and name in planned:
                 yield None  # until then it is not known what it would be a twin of
             planned.add(name)
             try:
-                facts = path.stat()
+                facts = os.stat(path)
                 if stat.S_ISDIR(facts.st_mode):
                     raise _Failure("is a directory", EXIT_PARTIAL)
                 choice, stored = self._choose(path, name, there)
                 _wire_name(stored)
                 data = None
                 if stat.S_ISREG(facts.st_mode) and facts.st_size <= small and choice == "new":
-                    data = path.read_bytes()
+                    with open(path, "rb", buffering=0) as file:
+                        data = file.read(small + 1)
             except _FAILURES as error:
                 yield partial(_settled, name, partial(_raise, error))
                 continue
@@ -2472,12 +2519,12 @@ class MinusCLI(cmd.Cmd):
             else:
                 yield partial(self._put_one, folder, path, stored, choice, there)
 
-    def _choose(self, path: Path, name: str, there: dict[str, list[MinusFile]]) -> tuple[str, str]:
+    def _choose(self, path: str, name: str, there: dict[str, list[MinusFile]]) -> tuple[str, str]:
         """Settle what a file is: "new", "same" as one there, or to "overwrite"; and its name."""
         twins = there.get(name, [])
         if not twins:
             return "new", name
-        if any(_is_same(twin, path) for twin in twins):
+        if any(_is_same(twin, Path(path)) for twin in twins):
             return "same", name
         if self._decide(f"{name} exists in the folder with other bytes") == "rename":
             return "new", _numbered(name, there.__contains__)
@@ -2486,7 +2533,7 @@ class MinusCLI(cmd.Cmd):
     def _put_one(
         self,
         folder: MinusFolder,
-        path: Path,
+        path: str,
         name: str,
         choice: str,
         there: dict[str, list[MinusFile]],
@@ -2507,6 +2554,7 @@ class MinusCLI(cmd.Cmd):
         folder: MinusFolder,
         there: dict[str, list[MinusFile]],
         small: Sequence[tuple[str, bytes]],
+        send: Callable[[], list[MinusFile]],
     ) -> list[_Outcome]:
         """Store files in one request; each alone where the service refuses them together."""
 
@@ -2515,7 +2563,7 @@ class MinusCLI(cmd.Cmd):
             return _file_done(folder.new(name, data))
 
         try:
-            made = folder.new_batch(small)
+            made = send()
         except MinusAPIError as error:
             if not 400 <= (error.status or 0) < 500 or isinstance(error, MinusAuthError):
                 return [(name, partial(_raise, error)) for name, _ in small]
@@ -2614,8 +2662,11 @@ class MinusCLI(cmd.Cmd):
         if local == "-" or local.startswith("|"):
             self._show(file, local[1:])
         else:
-            target = Path(os.path.expanduser(local or "."))
-            target = target / safe_name(file.name) if target.is_dir() else target
+            target = os.path.expanduser(local or ".")
+            if Path(target).is_dir():
+                target = (
+                    os.path.join(target, safe_name(file.name)) if local else safe_name(file.name)
+                )
             if place := self._destination(file, target, set()):
                 self._get_one(file, *place)[0][1]()
         return _file_done(file)
@@ -2637,7 +2688,7 @@ class MinusCLI(cmd.Cmd):
         # a name that Tab or a quote brought here may end in | too: what exists is a file
         piped = local == "-" or (local.endswith("|") and not os.path.lexists(path))
         if not piped:
-            self.put_files(folder, [path], "PUT", name)
+            self.put_files(folder, [str(path)], "PUT", name)
         elif not given:
             raise _Failure("a NAME must follow: put - NAME, put COMMAND| NAME", EXIT_USAGE)
         elif local == "-":
@@ -2664,7 +2715,7 @@ class MinusCLI(cmd.Cmd):
             paths += found
             if not found:
                 self.fail(_Failure(f"no local file matches {word}", EXIT_NO_FILE))
-        self.put_files(self._inside(), map(Path, paths), "MPUT")
+        self.put_files(self._inside(), paths, "MPUT")
 
     def do_del(self, line: str) -> None:
         """del PATTERN..: delete the files that match."""
@@ -2974,7 +3025,7 @@ def _run_signed_in(options: argparse.Namespace, api: MinusConnection, shell: Min
             folder = user.new_folder(options.put, options.public)
         if options.public and not folder.is_public:
             folder.publish()
-        shell.put_files(folder, map(Path, options.names), "PUT")
+        shell.put_files(folder, options.names, "PUT")
     elif options.get:
         shell.folder = shell.find("folder", options.get)
         shell.get_files(shell.folder, shell._files(options.names, _TO_COMPARE), "GET")
@@ -2990,7 +3041,7 @@ def main(argv: Sequence[str] | None = None, *streams: IO[str]) -> int:
             signal.signal(number, lambda *_: sys.exit(143))
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # it was closed before we came
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names come in all scripts, whatever it knows
             stream.reconfigure(errors="backslashreplace")

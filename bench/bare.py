@@ -17,7 +17,7 @@ def send(path: str) -> None:
         print(server.getsockname()[1], flush=True)
         while True:
             connection, _ = server.accept()
-            with connection, open(path, "rb") as file:  # noqa: PTH123  as bare as it goes
+            with connection, open(path, "rb") as file:
                 done, size = 0, os.fstat(file.fileno()).st_size
                 while done < size:
                     done += os.sendfile(connection.fileno(), file.fileno(), done, size - done)
@@ -28,7 +28,7 @@ def receive(port: int, path: str) -> None:
     block = memoryview(bytearray(_BLOCK))
     with (
         socket.create_connection(("127.0.0.1", port)) as connection,
-        open(path, "wb", buffering=0) as file,  # noqa: PTH123
+        open(path, "wb", buffering=0) as file,
     ):
         while count := connection.recv_into(block):
             file.write(block[:count])

@@ -23,7 +23,7 @@ def main(result: str, command: list[str]) -> None:
         "peak": used.ru_maxrss * 1024,
         "status": os.waitstatus_to_exitcode(status),
     }
-    with open(result, "w", encoding="utf-8") as file:  # noqa: PTH123  pathlib is memory
+    with open(result, "w", encoding="utf-8") as file:
         json.dump(took, file)
 
 

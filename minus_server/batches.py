@@ -15,7 +15,7 @@ from minus_server.errors import BadRequest, DigestMismatch, Refused, TooLarge
 from minus_server.library import Small
 from minus_server.service import Service
 from minus_server.uploads import drain, in_turn
-from minus_server.wire import FILE, Wire
+from minus_server.wire import FILE, Wire, file_columns
 
 BATCH_FILES = 1_000
 BATCH_FILE_BYTES = MAX_SMALL  # of one file
@@ -68,8 +68,9 @@ def _keep(
     if not files:
         raise BadRequest("The form has no file.")
     keys = [key for key in FILE if key in wanted or key == "id"]
-    made = service.library.keep_small(folder, files)
-    return json_response({"results": wire.some_of(made, keys)})
+    columns = file_columns(keys)
+    made = service.library.keep_small(folder, files, columns)
+    return json_response({"results": wire.files(keys, columns, made)})
 
 
 def _files(parser: multipart.Parser, body: bytes) -> Iterator[Small]:

@@ -7,9 +7,9 @@ as `Rows`, whose methods are the statements. The rules say what belongs into one
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -69,7 +69,13 @@ if TYPE_CHECKING:
 POOL = 50  # connections: one for each thread that may want one
 _AT_ONCE = 500  # rows named in one statement
 BUSY_SECONDS = 10  # how long a writer waits for another one
-_CHECKPOINT = "wal_autocheckpoint=4000"  # pages, 16 MiB: a few batches of small files
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "wal_autocheckpoint=16000",  # pages, 64 MiB, where nobody calls `checkpoint`
+)
+_WRITER_CACHE = "cache_size=-16384"  # KiB: ids are random, so new ones touch many pages
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 __all__ = [
@@ -301,16 +307,12 @@ class Catalog:
     """The database of one service."""
 
     def __init__(self, url: str) -> None:
-        self.engine: Engine = create_engine(
-            url,
-            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
-            pool_size=POOL,
-            max_overflow=0,
-            hide_parameters=True,  # an error must not carry a hash or a name into the log
-        )
-        event.listen(self.engine, "connect", _connected)
-        event.listen(self.engine, "begin", _begun)
-        self._write = self.engine.execution_options(minus_write=True)
+        self.engine = _engine(url, POOL)
+        self._writer = _engine(url, 1)  # SQLite has one at a time; the next ones wait in turn
+        event.listen(self.engine, "begin", partial(_begin, "BEGIN"))
+        event.listen(self._writer, "begin", partial(_begin, "BEGIN IMMEDIATE"))
+        event.listen(self._writer, "connect", partial(_set, (_WRITER_CACHE,)))
+        self._written = False
 
     @classmethod
     def in_folder(cls, data: Path) -> Self:
@@ -334,13 +336,13 @@ class Catalog:
 
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-        with self._write.begin() as connection:
+        with self._writer.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
     def _create(self, revision: str) -> bool:
         """Make a new catalog's tables, as the migrations would. -> False where there are any"""
-        with self._write.begin() as connection:
+        with self._writer.begin() as connection:
             if inspect(connection).get_table_names():
                 return False
             metadata.create_all(connection)
@@ -368,24 +370,45 @@ class Catalog:
     @contextmanager
     def write(self) -> Iterator[Rows]:
         """One transaction; it is on disk when the block ends, or nothing of it is."""
-        with self._write.begin() as connection:
+        with self._writer.begin() as connection:
             yield Rows(connection)
+        self._written = True
+
+    def checkpoint(self) -> None:
+        """Bring what the write-ahead log holds into the database; readers and writers go on."""
+        if self._written:
+            self._written = False
+            with closing(self.engine.raw_connection()) as connection:
+                connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def close(self) -> None:
         self.engine.dispose()
+        self._writer.dispose()
 
 
-def _connected(connection: Any, _record: object) -> None:
+def _engine(url: str, connections: int) -> Engine:
+    engine = create_engine(
+        url,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=BUSY_SECONDS,
+        pool_use_lifo=True,  # the connection used last has most pages at hand
+        hide_parameters=True,  # an error must not carry a hash or a name into the log
+    )
+    event.listen(engine, "connect", partial(_set, _PRAGMAS))
+    return engine
+
+
+def _set(pragmas: Sequence[str], connection: Any, _record: object) -> None:
     """Set SQLite up: write-ahead log, each commit flushed to disk, transactions by us."""
     connection.isolation_level = None
-    pragmas = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", _CHECKPOINT)
     for pragma in pragmas:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begun(connection: Connection) -> None:
-    write = connection.get_execution_options().get("minus_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+def _begin(statement: str, connection: Connection) -> None:
+    connection.exec_driver_sql(statement)
 
 
 def is_disk_full(error: Exception) -> bool:
@@ -416,7 +439,6 @@ _TOKEN = (
 )
 _ADD_FILES = insert(files)
 _NUMBERS: Select[Any] = select(files.c.id, files.c.n)
-_ADD_SMALL = insert(small)
 _SMALL: Select[Any] = select(small.c.data).join(files, files.c.n == small.c.n)
 _ONE_SMALL = _SMALL.where(files.c.blob == bindparam("key"))
 _COUNT_FILES = (
@@ -888,14 +910,23 @@ class Rows:
             key = self._db.execute(_ADD_FILES, rows[0]).inserted_primary_key
             ns = [int(key[0])] if key else []
         else:
-            self._db.execute(_ADD_FILES, list(rows))
+            self._insert_many(files, rows)
             ns = self._numbers([str(row["id"]) for row in rows])
         held = [
             {"n": n, "data": some} for n, some in zip(ns, data, strict=True) if some is not None
         ]
         if held:
-            self._db.execute(_ADD_SMALL, held)
+            self._insert_many(small, held)
         return ns
+
+    def _insert_many(self, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+        """Insert rows with values for the same columns, by the driver itself: SQLAlchemy would
+        take as long for each row as the database does."""
+        compiled = insert(table).compile(dialect=self._db.dialect, column_keys=list(rows[0]))
+        ordered: Any = rows
+        if names := compiled.positiontup:
+            ordered = [tuple(row[name] for name in names) for row in rows]
+        self._db.exec_driver_sql(str(compiled), ordered)
 
     def _numbers(self, ids: Sequence[str]) -> list[int]:
         """The numbers of these files. RETURNING, in order, would insert them one by one."""

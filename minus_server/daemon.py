@@ -14,6 +14,7 @@ import pwd
 import re
 import signal
 import socket
+import sqlite3
 import sys
 import time
 from contextlib import suppress
@@ -37,6 +38,7 @@ from minus_server.service import DEFAULT_POLICY, Service, open_service
 
 _LOCK_TRIES = 10
 EXPIRE_SECONDS = 3600
+CHECKPOINT_SECONDS = 1
 STOP_SECONDS = 30  # what transfers in flight get
 _LOGGING = {
     "version": 1,
@@ -221,7 +223,8 @@ class _Process:
         serving = loop.create_task(self._server.serve())
         await self._accepts(serving)
         self._announce()
-        beside = [loop.create_task(self._watch_idleness()), loop.create_task(self._expire())]
+        jobs = self._watch_idleness(), self._expire(), self._checkpoint()
+        beside = [loop.create_task(job) for job in jobs]
         await serving
         for task in beside:
             task.cancel()
@@ -268,6 +271,13 @@ class _Process:
             except (SQLAlchemyError, OSError, Refused) as error:  # the next hour will do
                 print(f"Old galleries could not be removed: {error}", file=sys.stderr, flush=True)
             await asyncio.sleep(EXPIRE_SECONDS)
+
+    async def _checkpoint(self) -> None:
+        """Every second, take from the uploads what their commits would do now and then."""
+        while True:
+            await asyncio.sleep(CHECKPOINT_SECONDS)
+            with suppress(SQLAlchemyError, sqlite3.Error):  # a later commit does it then
+                await asyncio.to_thread(self._service.catalog.checkpoint)
 
     async def _watch_idleness(self) -> None:
         """End by itself when nothing has been asked for long enough."""

@@ -560,14 +560,16 @@ class Library:
         try:
             picture = self._blobs.path(key) if key else data
             row = self._row(name, caption, mimetype, incoming.sha256, incoming.size, key, picture)
-            return self._add(folder, [row], [data])[0]
+            return File(**self._add(folder, [row], [data])[0])
         except BaseException:
             if key:
                 self._blobs.delete(key)
             raise
 
-    def keep_small(self, folder: Folder, files: Sequence[Small]) -> list[File]:
-        """Keep small files in the folder, all or none, with one flush. -> them, in order"""
+    def keep_small(
+        self, folder: Folder, files: Sequence[Small], columns: Sequence[str]
+    ) -> list[Sequence[Any]]:
+        """Keep small files in the folder, all or none, with one flush. -> these columns of them"""
         rows = []
         for file in files:
             mimetype = names.media_type(file.name, file.declared_type, file.data[:_HEAD])
@@ -575,7 +577,8 @@ class Library:
             rows.append(
                 self._row(file.name, file.caption, mimetype, file.sha256, size, None, file.data)
             )
-        return self._add(folder, rows, [file.data for file in files])
+        made = self._add(folder, rows, [file.data for file in files])
+        return [tuple(row[column] for column in columns) for row in made]
 
     def _row(
         self,
@@ -608,11 +611,11 @@ class Library:
 
     def _add(
         self, folder: Folder, rows: list[dict[str, Any]], data: Sequence[bytes | None]
-    ) -> list[File]:
-        """Add files to a folder in one transaction, and count them."""
+    ) -> list[dict[str, Any]]:
+        """Add files to a folder in one transaction, and count them. -> all columns of a File"""
         now = self._now()
-        placed = {"folder_n": folder.n, "uploaded": now}
-        rows = [row | placed for row in rows]
+        for row in rows:
+            row["folder_n"], row["uploaded"] = folder.n, now
         try:
             with self._catalog.write() as catalog:
                 if not self._take_room(catalog, folder, sum(row["size"] for row in rows)):
@@ -623,7 +626,7 @@ class Library:
             raise NotFound("The folder was deleted meanwhile.") from None
         of_folder: dict[str, Any] = {"folder_id": folder.id, "owner_n": folder.owner_n}
         of_folder["last_visit"] = now
-        return [File(n=n, **row, **of_folder) for n, row in zip(ns, rows, strict=True)]
+        return [{"n": n, **row, **of_folder} for n, row in zip(ns, rows, strict=True)]
 
     # --- thumbnails ---
 

@@ -1,10 +1,11 @@
 """Where the bytes are: small ones in the catalog, in their row's transaction; others in a folder.
 
-The key of a small blob is MARK and the file's id. Its bytes come and go with the row, so that
+The key of a small blob begins with MARK. Its bytes come and go with the row, so that
 one flush keeps both and nothing has to be swept up.
 """
 
 import io
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -16,8 +17,8 @@ MARK = "="  # not among KEY_LETTERS, with which the folder's keys are made
 
 
 def small_key(file_id: str) -> str:
-    """The key of a small file's bytes."""
-    return MARK + file_id
+    """The key of a small file's bytes; keys made later sort behind, side by side in the index."""
+    return f"{MARK}{time.time_ns():x}{file_id}"
 
 
 class Store:

@@ -27,7 +27,7 @@ CHOSEN = {"ids": Field(names.some_ids, "ids of files, as a JSON list", required=
 
 _AT_ONCE = 256  # files
 _TOGETHER = 4 << 20  # bytes of small files that are held at once
-_OUT = 256 * 1024  # bytes of a block of the stream, from small files
+_OUT = 1 << 20  # bytes of a block of the stream, from small files
 _UNIT = 512  # bytes: everything in a tar begins at a multiple
 _MAX_SIZE = 8 << 30  # bytes: the field of the size takes eleven octal digits
 _MAX_NAME = 100  # bytes
@@ -44,7 +44,8 @@ class Member(NamedTuple):
 
 _FIRST = Member._fields
 _THEN = ("id", "sha256", "uploaded", "blob")
-_Find = Callable[[Service, Folder, dict[str, Any]], list[Member]]
+_Rest = dict[int, Sequence[Any]]  # what follows, `_THEN`, of files that it is known of
+_Find = Callable[[Service, Folder, dict[str, Any]], tuple[list[Member], _Rest]]
 
 
 # --- the framing ---
@@ -124,13 +125,18 @@ def _heading(member: Member, shown: str, file_id: str, sha256: str, uploaded: in
 
 
 def _stream(
-    service: Service, folder: Folder, members: Sequence[Member], shown: Sequence[str]
+    service: Service,
+    folder: Folder,
+    members: Sequence[Member],
+    shown: Sequence[str],
+    rest: _Rest,
 ) -> Iterator[bytes]:
     """The stream. Raises BlobMissing or OSError where a file's bytes are gone."""
     out = bytearray()
     queue = iter(zip(members, shown, strict=True))
     while some := _next(queue):
-        rows = service.library.numbered_files(folder, [member.n for member, _ in some], _THEN)
+        ns = [member.n for member, _ in some]
+        rows = rest or service.library.numbered_files(folder, ns, _THEN)
         keys = [rows[m.n][-1] for m, _ in some if m.n in rows and m.size <= MAX_SMALL]
         at_hand = service.blobs.several(keys)
         for member, name in some:
@@ -162,17 +168,20 @@ def _next(queue: Iterator[tuple[Member, str]]) -> list[tuple[Member, str]]:
 # --- the requests ---
 
 
-def _of_match(service: Service, folder: Folder, fields: dict[str, Any]) -> list[Member]:
+def _of_match(
+    service: Service, folder: Folder, fields: dict[str, Any]
+) -> tuple[list[Member], _Rest]:
     part = Part(names.MAX_ORDER + 1, name=fields.get("name"), match=fields.get("match"))
     members = [Member(*row) for row in service.library.some_files(folder, _FIRST, part).rows]
     if len(members) > names.MAX_ORDER:
         raise TooLarge(f"More than {names.MAX_ORDER} files: ask for some of them by ids.")
-    return members
+    return members, {}
 
 
-def _of_ids(service: Service, folder: Folder, fields: dict[str, Any]) -> list[Member]:
-    rows = service.library.named_files(folder, fields["ids"], _FIRST)
-    return [Member(*row) for row in rows]
+def _of_ids(service: Service, folder: Folder, fields: dict[str, Any]) -> tuple[list[Member], _Rest]:
+    rows = service.library.named_files(folder, fields["ids"], (*_FIRST, *_THEN))
+    split = len(_FIRST)
+    return [Member(*row[:split]) for row in rows], {row[0]: row[split:] for row in rows}
 
 
 async def _answer(request: Request, declared: dict[str, Field], find: _Find) -> Response:
@@ -180,25 +189,24 @@ async def _answer(request: Request, declared: dict[str, Field], find: _Find) -> 
     token = parse.need_token(request, parameters)
     service: Service = request.app.state.service
 
-    def gather() -> tuple[Folder, list[Member], list[str], int]:
+    def gather() -> tuple[Folder, list[Member], list[str], _Rest]:
         caller = service.accounts.caller(token)
         fields = check(declared, parameters)
         folder = service.library.folder(caller, request.path_params["id"])
         service.library.keep_alive(folder)
-        members = find(service, folder, fields)
-        shown = member_names(members)
-        return folder, members, shown, _length(members, shown)
+        members, rest = find(service, folder, fields)
+        return folder, members, member_names(members), rest
 
-    folder, members, shown, length = await run_in_threadpool(gather)
+    folder, members, shown, rest = await run_in_threadpool(gather)
     headers = {
         **HARMLESS,
         "Content-Disposition": disposition("attachment", f"{member_name(folder.name)}.tar"),
-        "Content-Length": str(length),
+        "Content-Length": str(_length(members, shown)),
         "Cache-Control": "private, no-cache",
     }
     if request.method == "HEAD":
         return Response(headers=headers, media_type="application/x-tar")
-    blocks = until_broken(_stream(service, folder, members, shown), "A tar stream")
+    blocks = until_broken(_stream(service, folder, members, shown, rest), "A tar stream")
     return StreamingResponse(blocks, headers=headers, media_type="application/x-tar")
 
 

@@ -226,13 +226,9 @@ class Wire:
 
     def file(self, file: File) -> JSON:
         """A file."""
-        return self.some_of([file], tuple(FILE))[0]
-
-    def some_of(self, files: Sequence[File], keys: Sequence[str]) -> list[JSON]:
-        """These keys of files."""
-        columns = file_columns(keys)
-        records = [tuple(getattr(file, column) for column in columns) for file in files]
-        return self.files(keys, columns, records)
+        columns = file_columns(tuple(FILE))
+        record = tuple(getattr(file, column) for column in columns)
+        return self.files(tuple(FILE), columns, [record])[0]
 
     def files(
         self, keys: Sequence[str], columns: Sequence[str], records: Sequence[Sequence[object]]
