@@ -14,6 +14,8 @@ from minus_server.names import KEY_LETTERS, new_secret
 
 MAX_SMALL = 64 * 1024  # bytes; what is no longer stands in the catalog, with its row
 
+_AHEAD = 32 << 20  # bytes
+
 
 class BlobMissing(Exception):
     """There are no bytes under this key."""
@@ -148,6 +150,7 @@ class FolderWriter:
     def __init__(self, key: str, part: Path, place: Path) -> None:
         self.key = key
         self.size = 0
+        self._begun = 0
         self._part = part
         self._place = place
         self._file = part.open("xb", buffering=0)
@@ -157,6 +160,12 @@ class FolderWriter:
         while view:
             view = view[self._file.write(view) :]
         self.size += len(data)
+        if self.size - self._begun >= _AHEAD:
+            # begins to write these bytes out, so that the flush at the end has little left to do
+            os.posix_fadvise(
+                self._file.fileno(), self._begun, self.size - self._begun, os.POSIX_FADV_DONTNEED
+            )
+            self._begun = self.size
 
     def commit(self) -> None:
         os.fsync(self._file.fileno())

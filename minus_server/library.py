@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ FORM_OVERHEAD = 64 * 1024  # bytes of a body that may be its form and not its fi
 _HOUR = 3600
 _HEAD = 512  # bytes kept to tell a picture by
 _SIDES = {"small": SMALL, "medium": MEDIUM}
+_BESIDE = ThreadPoolExecutor(4, "digest")  # takes digests while the same bytes are written
 
 
 class InFlight:
@@ -90,6 +92,20 @@ class Incoming:
 
     def write(self, blocks: Sequence[bytes]) -> None:
         """Raises `refusal` as soon as the bytes are more than there is room for."""
+        hashing = _BESIDE.submit(self._hash, blocks) if self._writer is not None else None
+        try:
+            self._take(blocks)
+            if hashing is None:
+                self._hash(blocks)
+        finally:
+            if hashing is not None:
+                hashing.result()
+
+    def _hash(self, blocks: Sequence[bytes]) -> None:
+        for block in blocks:
+            self._sha256.update(block)
+
+    def _take(self, blocks: Sequence[bytes]) -> None:
         for block in blocks:
             if self.size + len(block) > self.room:
                 raise self.refusal
@@ -98,7 +114,6 @@ class Incoming:
                 self._taken += len(block)
             if len(self.head) < _HEAD:
                 self.head += block[: _HEAD - len(self.head)]
-            self._sha256.update(block)
             self.size += len(block)
             if self._writer is not None:
                 self._writer.write(block)
