@@ -523,7 +523,9 @@ class MinusConnection:
 
         expired = self.expires is not None and time.time() > self.expires - REFRESH_SECONDS
         if sign and expired and "Authorization" in self._signature(self._absolute(url)):
-            self._renew()
+            with self._renewing:
+                if self.expires is not None and time.time() > self.expires - REFRESH_SECONDS:
+                    self._renew()
         try:
             response = attempt()
         except MinusTemporaryError as error:
@@ -531,10 +533,13 @@ class MinusConnection:
                 raise
             self.restart()
             response = attempt()
-        renewable = "Authorization" in response.request.headers and _repeatable(body)
-        if response.status_code == 401 and renewable and (self.refresh_token or self._sign_in):
+        used = response.request.headers.get("Authorization")
+        renewable = used and _repeatable(body) and (self.refresh_token or self._sign_in)
+        if response.status_code == 401 and renewable:
             response.close()
-            self._renew()
+            with self._renewing:
+                if used == f"Bearer {self.access_token}":  # no other thread has done it
+                    self._renew()
             response = attempt()
         if 200 <= response.status_code < 300:
             return response
@@ -1213,14 +1218,11 @@ class MinusFolder(_Identified):
         with io.BufferedReader(MinusStream(response, 0), BLOCK) as stream:
             for file in files:
                 found, data = _tar_member(stream, file.filesize)
-                digest = hashlib.sha256(data).hexdigest()
-                if (
-                    found != file.id
-                    or len(data) != file.filesize
-                    or digest not in (file.sha256, not file.sha256)
-                ):
+                digest = file.sha256 and hashlib.sha256(data).hexdigest()
+                if (found, len(data), digest) != (file.id, file.filesize, file.sha256.lower()):
                     raise MinusIntegrityError(f"{file.name}: other bytes came", None, "POST", path)
                 yield data
+            stream.read(_TAR_END)  # so that the connection can be used again
 
     def upload(self, path: StrPath, filename: str | None = None, **more: Any) -> MinusFile:
         """Store a local file, under its own name unless `filename` says otherwise.
@@ -1422,25 +1424,26 @@ class MinusStream(io.RawIOBase):
         super().close()
 
 
-_TAR_BLOCK = 512
+_TAR_BLOCK, _TAR_END = 512, 10 << 10
 _BUFFERS = 3  # of a block each: one arrives, one is hashed, one waits
 _BESIDE = 4 * BLOCK  # bytes from which on a thread pays
 
 
 def _tar_member(stream: IO[bytes], most: int) -> tuple[str, bytes]:
     """Read one member of a tar stream (POSIX pax), of `most` bytes. -> its id, its bytes"""
-    found, kind = "", b"x"
-    while kind == b"x":
+    found = ""
+    for _ in range(2):
         head = stream.read(_TAR_BLOCK)
-        size, kind = int(head[124:136].strip(b"\0 ") or b"0", 8), head[156:157]
-        if size > (MAX_PAX if kind == b"x" else most):
-            raise MinusIntegrityError("a member of the stream is too long")
-        padded = stream.read(-(-size // _TAR_BLOCK) * _TAR_BLOCK)
-        data = padded[:size]
-        if kind == b"x":
-            record = re.search(rb"(?:^|\n)\d+ MINUS\.id=([^\n]*)\n", data)
-            found = record[1].decode("ascii", "replace") if record else ""
-    return found, data
+        digits, extends = head[124:136].strip(b"\0 "), head[156:157] == b"x"
+        size = int(digits, 8) if re.fullmatch(rb"[0-7]{1,11}", digits) else -1
+        if not 0 <= size <= (MAX_PAX if extends else most):
+            break
+        data = stream.read(-(-size // _TAR_BLOCK) * _TAR_BLOCK)[:size]
+        if not extends:
+            return found, data
+        record = re.search(rb"(?:^|\n)\d+ MINUS\.id=([^\n]*)\n", data)
+        found = record[1].decode("ascii", "replace") if record else ""
+    raise MinusIntegrityError("the stream of files cannot be read")
 
 
 class _Digest:
@@ -2086,6 +2089,11 @@ class _Running(threading.Thread):
         return self._found
 
 
+def _go_on(stopped: threading.Event) -> None:
+    if stopped.is_set():
+        raise _Failure("stopped")
+
+
 def _ran(act: Callable[[], T]) -> Callable[[], T]:
     """Do it now. -> what gives or raises what it did"""
     try:
@@ -2190,8 +2198,9 @@ class MinusCLI(cmd.Cmd):
 
         The bar is there on a terminal, where tqdm is installed.
         """
+        stopped = self._stopped
         if self.quiet or not self.stderr.isatty() or not importlib.util.find_spec("tqdm"):
-            yield lambda _done, _total: self._go_on()
+            yield lambda _done, _total: _go_on(stopped)
             return
         from tqdm import tqdm
 
@@ -2199,7 +2208,7 @@ class MinusCLI(cmd.Cmd):
         with tqdm(desc=printable(name)[:30], file=self.stderr, delay=0.5, **options) as bar:
 
             def show(done: int, total: int | None) -> None:
-                self._go_on()
+                _go_on(stopped)
                 bar.total = total
                 bar.update(done - bar.n)
 
@@ -2331,7 +2340,8 @@ class MinusCLI(cmd.Cmd):
             for unit in chain(units, [None]):
                 ended = []
                 while running and (unit is None or len(running) >= jobs):
-                    ended.append(running.popleft().outcomes())
+                    ended.append(running[0].outcomes())
+                    running.popleft()
                 if unit:
                     running.append(_Running(unit))
                 for name, outcome in chain(*ended):
@@ -2339,14 +2349,10 @@ class MinusCLI(cmd.Cmd):
                 self.stdout.flush()
         except BaseException:
             self._stopped.set()  # they notice at their next block
+            self._stopped = threading.Event()
             for work in running:
                 work.join(STOP_SECONDS)
-            self._stopped.clear()
             raise
-
-    def _go_on(self) -> None:
-        if self._stopped.is_set():
-            raise _Failure("stopped")
 
     def get_files(self, folder: MinusFolder, files: Iterable[MinusFile], verb: str) -> None:
         """Save files of a folder under their own names here; those of one name all arrive."""
@@ -2413,10 +2419,11 @@ class MinusCLI(cmd.Cmd):
             return _file_done(file)
 
         found: list[_Outcome] = []
+        stopped = self._stopped
         with contextlib.suppress(MinusAPIError):
             streamed = folder.read_batch([file for file, _ in small])
             for data, (file, target) in zip(streamed, small, strict=True):
-                self._go_on()
+                _go_on(stopped)
                 found.append((file.name, _ran(partial(write, file, target, data))))
         for file, target in small[len(found) :]:
             found += self._get_one(file, target, False)
@@ -2558,8 +2565,10 @@ class MinusCLI(cmd.Cmd):
     ) -> list[_Outcome]:
         """Store files in one request; each alone where the service refuses them together."""
 
+        stopped = self._stopped
+
         def alone(name: str, data: bytes) -> tuple[str, int]:
-            self._go_on()
+            _go_on(stopped)
             return _file_done(folder.new(name, data))
 
         try:

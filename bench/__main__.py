@@ -30,6 +30,7 @@ needed, beside Python:
 rows:
   L-get, L-put   one file of 1 GiB
   S-get, S-put   2,000 files of 8 KiB
+  P-get, P-put   the same, by API v2 without its extensions: a request a file
   LIST           a folder of 10,000 files
   START          a list of 10 folders on a running service, token kept
   G-get, G-put   50,000 files of 8 KiB: the time of one, against one of the 2,000

@@ -39,6 +39,13 @@ class Minus:
         self.run(["--list-folders"], home, {**env, "MINUS_PASSWORD": _PASSWORD})
         return env
 
+    @property
+    def plain(self) -> list[str]:
+        """The command as it is with a service that knows API v2 alone."""
+        python = Path(self.command[0]).with_name("python")
+        code = "import minus; minus.MinusConnection.extensions = lambda _: {}; minus.run()"
+        return [str(python), "-c", code]
+
     def operate(self, *args: str, stdin: str = "") -> str:
         """Run `minus-server ARGS --data DATA`. -> what it prints"""
         command = [*self.server_command, *args, "--data", str(self.folder / "data")]

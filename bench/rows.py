@@ -66,7 +66,7 @@ class Sizes:
     growth: int = 50_000
 
 
-NAMES = ("L-get", "L-put", "S-get", "S-put", "LIST", "START", "G-get", "G-put")
+NAMES = ("L-get", "L-put", "S-get", "S-put", "P-get", "P-put", "LIST", "START", "G-get", "G-put")
 
 
 @dataclass
@@ -176,7 +176,7 @@ class Stage:
 
         return job
 
-    def put_minus(self, source: Path) -> Callable[[str], Job]:
+    def put_minus(self, source: Path, command: Sequence[str] = ()) -> Callable[[str], Job]:
         """Jobs that store `source` in a new folder of minus; checked by getting it back."""
 
         def job(label: str) -> Job:
@@ -189,7 +189,7 @@ class Stage:
                     self.minus.run([], target.parent, self.user, f"rmdir {label}\n")
 
             names = _names(source)
-            return Job([*self.minus.command, "--put", label, *names], source, check)
+            return Job([*(command or self.minus.command), "--put", label, *names], source, check)
 
         return job
 
@@ -350,6 +350,34 @@ def small_put(stage: Stage) -> Row:
     )
 
 
+def plain_get(stage: Stage) -> Row:
+    source = stage.source("S", stage.sizes.small, SMALL_BYTES)
+    minus = [*stage.minus.plain, "--get", stage.stored(source)]
+    mirror = stage.get(source, _lftp(stage, "mirror S ."))
+    return Row(
+        "P-get",
+        f"Get {stage.sizes.small:,} files of 8 KiB by API v2 alone",
+        [
+            stage.contestant("minus --get", "minus", stage.get(source, minus)),
+            stage.contestant("lftp mirror, vsftpd", "vsftpd", mirror, 1.0),
+        ],
+    )
+
+
+def plain_put(stage: Stage) -> Row:
+    source = stage.source("S", stage.sizes.small, SMALL_BYTES)
+    mirror = stage.put(source, lambda new: _lftp(stage, f"mirror -R . put/{new}"), made=True)
+    plain = [*stage.minus.plain, "--jobs", "4"]
+    return Row(
+        "P-put",
+        f"Put {stage.sizes.small:,} files of 8 KiB by API v2 alone",
+        [
+            stage.contestant("minus --put -j4", "minus", stage.put_minus(source, plain)),
+            stage.contestant("lftp mirror -R, vsftpd", "vsftpd", mirror, 1.0),
+        ],
+    )
+
+
 def _bucket_job(stage: Stage, source: Path, label: str) -> Job:
     def check(_: Path) -> None:
         compare = [program("rclone"), "check", "--download", str(source), f"s3:bench/{label}"]
@@ -428,6 +456,8 @@ _MAKERS: dict[str, Callable[[Stage], Row]] = {
     "L-put": large_put,
     "S-get": small_get,
     "S-put": small_put,
+    "P-get": plain_get,
+    "P-put": plain_put,
     "LIST": listing,
     "START": starting,
     "G-get": lambda stage: _growth(stage, "G-get"),

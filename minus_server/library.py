@@ -92,41 +92,37 @@ class Incoming:
 
     def write(self, blocks: Sequence[bytes]) -> None:
         """Raises `refusal` as soon as the bytes are more than there is room for."""
-        hashing = _BESIDE.submit(self._hash, blocks) if self._writer is not None else None
-        try:
-            self._take(blocks)
-            if hashing is None:
-                self._hash(blocks)
-        finally:
-            if hashing is not None:
+        size = sum(map(len, blocks))
+        if self.size + size > self.room:
+            raise self.refusal
+        if self.flight is not None:
+            self.flight.take(size)
+            self._taken += size
+        if self._writer is None:
+            self._hash(blocks)
+            self._hold(blocks)
+        else:
+            hashing = _BESIDE.submit(self._hash, blocks)
+            try:
+                for block in blocks:
+                    self._writer.write(block)
+            finally:
                 hashing.result()
+        self.size += size
 
     def _hash(self, blocks: Sequence[bytes]) -> None:
         for block in blocks:
             self._sha256.update(block)
 
-    def _take(self, blocks: Sequence[bytes]) -> None:
+    def _hold(self, blocks: Sequence[bytes]) -> None:
         for block in blocks:
-            if self.size + len(block) > self.room:
-                raise self.refusal
-            if self.flight is not None:
-                self.flight.take(len(block))
-                self._taken += len(block)
-            if len(self.head) < _HEAD:
-                self.head += block[: _HEAD - len(self.head)]
-            self.size += len(block)
-            if self._writer is not None:
-                self._writer.write(block)
-            else:
-                self._hold(block)
-
-    def _hold(self, block: bytes) -> None:
-        self._held.append(block)
-        if self.size > MAX_SMALL:
+            self.head += block[: _HEAD - len(self.head)]
+        self._held += blocks
+        if sum(map(len, self._held)) > MAX_SMALL:
             self._writer = self.blobs.create()
-            held, self._held = self._held, []
-            for each in held:
+            for each in self._held:
                 self._writer.write(each)
+            self._held = []
 
     @property
     def sha256(self) -> str:

@@ -207,12 +207,14 @@ class TestStore(StoreContract):
         """Add small files. -> the keys of their bytes"""
         ids = [new_id() for _ in contents]
         empty = dict.fromkeys(("name", "title", "caption", "mimetype", "sha256"), "")
-        named: list[dict[str, object]] = [{"id": i, "blob": small_key(i)} for i in ids]
+        keys = [small_key(file_id) for file_id in ids]
+        named = [{"id": i, "blob": key} for i, key in zip(ids, keys, strict=True)]
         placed = {"folder_n": folder_n, "position": UNPLACED}
         with catalog.write() as rows:
             ns = rows.add_files([{**empty, **row, **placed} for row in named], contents)
         assert ns == sorted(ns)
-        return [small_key(file_id) for file_id in ids]
+        assert keys == sorted(keys)  # so that they stand together in the index
+        return keys
 
     def test_small_blobs_come_back_byte_for_byte(
         self, blobs: Store, catalog: Catalog, folder_n: int

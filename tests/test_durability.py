@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from queue import SimpleQueue
@@ -148,8 +149,10 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple
     def fill(room: int | None) -> None:
         filler.unlink(missing_ok=True)
         if room is not None:
-            stat = os.statvfs(disk)
-            filler.write_bytes(bytes(stat.f_bavail * stat.f_frsize - room))
+            with filler.open("ab", buffering=0) as out:  # the service may take some meanwhile
+                while (left := (stat := os.statvfs(disk)).f_bavail * stat.f_frsize - room) > 0:
+                    with suppress(OSError):
+                        out.write(bytes(left))
 
     def limit(room: int | None) -> None:
         _, hard = resource.prlimit(running.pid, resource.RLIMIT_FSIZE)

@@ -312,7 +312,7 @@ def test_a_lost_blob_ends_the_stream_short_and_the_log_has_one_line(
 
 def test_a_file_of_more_than_8_gib_has_its_size_in_the_extended_header(own: Client) -> None:
     folder, size = own.folder(), (9 << 30) + 5
-    row = own.upload(b"begin", "big", folder)
+    row = own.upload(b"begin" + bytes(70_000), "big", folder)
     with blob_of(own, row).open("r+b") as stream:
         stream.truncate(size)
     with sqlite3.connect(own.service.data / "catalog.sqlite3") as db:
