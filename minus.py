@@ -61,7 +61,7 @@ from itertools import chain, islice
 from pathlib import Path
 from queue import SimpleQueue
 from types import SimpleNamespace
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast, overload
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, cast, overload
 from urllib.parse import quote, urlencode, urljoin, urlsplit, urlunsplit
 
 if TYPE_CHECKING:
@@ -754,6 +754,31 @@ def _trace(response: Reply) -> None:
 # --- paging ---
 
 
+class _Running(threading.Thread, Generic[T]):
+    """Work that gives a list, under way in a thread."""
+
+    def __init__(self, work: Callable[[], list[T]]) -> None:
+        super().__init__(daemon=True)
+        self._work = work
+        self._found: list[T] = []
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._found = self._work()
+        except BaseException as error:  # noqa: BLE001  it is raised where it is waited for
+            self._error = error
+
+    def found(self) -> list[T]:
+        """Wait for it. -> what it gave; raises what it raised"""
+        while self.is_alive():
+            self.join(0.5)  # a signal that comes just before a wait without end would be missed
+        if self._error:
+            raise self._error
+        return self._found
+
+
 class PagedList(Sequence[T]):
     """A list of the service, fetched page by page as far as it is looked at.
 
@@ -812,9 +837,15 @@ class PagedList(Sequence[T]):
         return len(page)
 
     def each(self) -> Iterator[T]:
-        """The items, once, without keeping them: for lists of any length."""
-        while self._next is not None:
-            yield from self._page()
+        """The items, once, without keeping them: for lists of any length.
+
+        The next page is fetched while one is looked at.
+        """
+        page = self._page()
+        while page:
+            following = _Running(self._page) if self._next is not None else None
+            yield from page
+            page = following.found() if following else []
 
     def _page(self) -> list[T]:
         if self._next is None:
@@ -2064,31 +2095,6 @@ def _gathered(
             yield work
 
 
-class _Running(threading.Thread):
-    """A unit of work under way."""
-
-    def __init__(self, unit: _Unit) -> None:
-        super().__init__(daemon=True)
-        self._unit = unit
-        self._found: list[_Outcome] = []
-        self._error: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self._found = self._unit()
-        except BaseException as error:  # noqa: BLE001  it is raised where it is waited for
-            self._error = error
-
-    def outcomes(self) -> list[_Outcome]:
-        """Wait for it. -> of each file its name and what tells or raises how it fared"""
-        while self.is_alive():
-            self.join(0.5)  # a signal that comes just before a wait without end would be missed
-        if self._error:
-            raise self._error
-        return self._found
-
-
 def _go_on(stopped: threading.Event) -> None:
     if stopped.is_set():
         raise _Failure("stopped")
@@ -2335,12 +2341,12 @@ class MinusCLI(cmd.Cmd):
 
         The next unit is made while those before it run; None waits for them.
         """
-        running: deque[_Running] = deque()
+        running: deque[_Running[_Outcome]] = deque()
         try:
             for unit in chain(units, [None]):
                 ended = []
                 while running and (unit is None or len(running) >= jobs):
-                    ended.append(running[0].outcomes())
+                    ended.append(running[0].found())
                     running.popleft()
                 if unit:
                     running.append(_Running(unit))
