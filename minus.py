@@ -903,7 +903,8 @@ def _date(value: object) -> datetime | None:
     """A date of the service, aware, in UTC; None where it gave none that can be read."""
     try:
         found = datetime.fromisoformat(str(value).strip().replace("Z", "+00:00"))
-        found = found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+        if not found.tzinfo:
+            return found.replace(tzinfo=timezone.utc)
         return found.astimezone(timezone.utc)
     except (ValueError, OverflowError):
         return None
@@ -2863,7 +2864,7 @@ def _with_slash(name: str) -> str:
 
 
 def _shown(moment: datetime | None) -> str:
-    return "-" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S")
+    return "-" if moment is None else moment.isoformat(" ")[:19]
 
 
 # --- sharing by link ---
