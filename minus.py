@@ -103,7 +103,9 @@ MAX_JSON = 32 << 20  # bytes of one answer of the API
 PAGE = 1000  # rows of a list asked for at once
 MAX_LIST = 10**7  # items of one list
 MAX_PAX = 64 << 10  # bytes of what a tar stream tells of a member
-BLOCK = 1 << 20  # bytes read from the network or a file at once
+BLOCK = 256 << 10  # bytes read from the network or a file at once
+# bytes written to a file at once: for more, Linux takes large pages, and those that it has are cold
+WRITE = 16 << 10
 SMALL = 256 << 10  # bytes up to which a file is read with others
 MAX_JOBS = 64
 GET_JOBS = 4  # files read at once, unless it is said
@@ -264,11 +266,8 @@ class _LoopbackReply:
         self, response: Any, url: str, request: Any, elapsed: Any, done: Callable[[], None]
     ) -> None:
         self.raw, self.url, self.request, self.elapsed = response, url, request, elapsed
-        self.status_code, self.reason, self.headers = (
-            response.status,
-            response.reason,
-            response.headers,
-        )
+        self.status_code, self.reason = response.status, response.reason
+        self.headers = response.headers
         self._done: Callable[[], None] | None = done
 
     def iter_content(self, size: int) -> Iterator[bytes]:
@@ -478,7 +477,7 @@ class MinusConnection:
     def limit(self, extension: str, name: str, most: int) -> int:
         """A limit of an extension, `most` at the most; 0 where the service has no such thing."""
         limits = self.extensions().get(extension)
-        return min(most, _int(limits.get(name))) if isinstance(limits, dict) else 0
+        return max(0, min(most, _int(limits.get(name)))) if isinstance(limits, dict) else 0
 
     def close(self) -> None:
         self._loopback.close()
@@ -529,9 +528,10 @@ class MinusConnection:
         try:
             response = attempt()
         except MinusTemporaryError as error:
-            if self.restart is None or error.error != "unreachable" or not _repeatable(body):
-                raise
-            self.restart()
+            with self._renewing:  # one thread after the other
+                if self.restart is None or error.error != "unreachable" or not _repeatable(body):
+                    raise
+                self.restart()
             response = attempt()
         used = response.request.headers.get("Authorization")
         renewable = used and _repeatable(body) and (self.refresh_token or self._sign_in)
@@ -1320,7 +1320,8 @@ class MinusFile(_Identified):
             done = 0
             while size := stream.readinto(buffer := digest.buffer()):
                 with memoryview(buffer)[:size] as block:
-                    out.write(block)
+                    for start in range(0, size, WRITE):
+                        out.write(block[start : start + WRITE])
                 digest.add(buffer, size)
                 done += size
                 if progress:
@@ -2371,13 +2372,15 @@ class MinusCLI(cmd.Cmd):
     def _gets(self, files: Iterable[MinusFile], in_batches: bool) -> Iterator[_Work]:
         """Settle clashes, and say what is to be done for each file."""
         taken: set[str] = set()
-        here = set(map(_folded, os.listdir()))  # to ask for each would take longer
+        here: set[str] | None = None
+        with contextlib.suppress(OSError):  # one may write there and not read
+            here = set(map(_folded, os.listdir()))  # to ask for each would take longer
         for file in files:
             name = _numbered(safe_name(file.name), lambda name: _folded(name) in taken)
             taken.add(folded := _folded(name))
             place: tuple[str, bool] | None = name, False
             try:
-                if folded in here:
+                if here is None or folded in here:
                     place = self._destination(file, name, taken)
             except _FAILURES as error:
                 yield partial(_settled, file.name, partial(_raise, error))
@@ -2419,7 +2422,7 @@ class MinusCLI(cmd.Cmd):
     def _get_several(
         self, folder: MinusFolder, small: Sequence[tuple[MinusFile, str]]
     ) -> list[_Outcome]:
-        """Save files that come in one stream; those that it does not bring come alone."""
+        """Save files that come in one stream; what it brings wrong or not at all comes alone."""
 
         def write(file: MinusFile, target: str, data: bytes) -> tuple[str, int]:
             _write_new(target, data)
@@ -2427,13 +2430,17 @@ class MinusCLI(cmd.Cmd):
 
         found: list[_Outcome] = []
         stopped = self._stopped
-        with contextlib.suppress(MinusAPIError):
+        try:
             streamed = folder.read_batch([file for file, _ in small])
             for data, (file, target) in zip(streamed, small, strict=True):
                 _go_on(stopped)
                 found.append((file.name, _ran(partial(write, file, target, data))))
-        for file, target in small[len(found) :]:
-            found += self._get_one(file, target, False)
+        except MinusTemporaryError as error:
+            failed = partial(_raise, error)
+            return [*found, *((file.name, failed) for file, _ in small[len(found) :])]
+        except MinusAPIError:
+            for file, target in small[len(found) :]:
+                found += self._get_one(file, target, False)
         return found
 
     def _decide(self, what: str) -> str:
@@ -2571,7 +2578,6 @@ class MinusCLI(cmd.Cmd):
         send: Callable[[], list[MinusFile]],
     ) -> list[_Outcome]:
         """Store files in one request; each alone where the service refuses them together."""
-
         stopped = self._stopped
 
         def alone(name: str, data: bytes) -> tuple[str, int]:
@@ -2581,7 +2587,8 @@ class MinusCLI(cmd.Cmd):
         try:
             made = send()
         except MinusAPIError as error:
-            if not 400 <= (error.status or 0) < 500 or isinstance(error, MinusAuthError):
+            for_all = isinstance(error, MinusAuthError | MinusTemporaryError)
+            if for_all or not 400 <= (error.status or 0) < 500:
                 return [(name, partial(_raise, error)) for name, _ in small]
             return [(name, _ran(partial(alone, name, data))) for name, data in small]
         for file in made if self.on_conflict else ():

@@ -15,6 +15,7 @@ from minus_server.names import KEY_LETTERS, new_secret
 MAX_SMALL = 64 * 1024  # bytes; what is no longer stands in the catalog, with its row
 
 _AHEAD = 32 << 20  # bytes
+_WRITE = 128 << 10  # bytes at once: for more, Linux takes large pages, and those it has are cold
 
 
 class BlobMissing(Exception):
@@ -158,7 +159,7 @@ class FolderWriter:
     def write(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
-            view = view[self._file.write(view) :]
+            view = view[self._file.write(view[:_WRITE]) :]
         self.size += len(data)
         if self.size - self._begun >= _AHEAD:
             # begins to write these bytes out, so that the flush at the end has little left to do
