@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Dialect,
     Engine,
     Select,
     Table,
@@ -500,6 +501,15 @@ def _files_part(columns: tuple[str, ...], kind: str, *, one_name: bool) -> Selec
 
 
 @lru_cache(16)
+def _insertion(
+    dialect: Dialect, table: Table, columns: tuple[str, ...]
+) -> tuple[str, Sequence[str] | None]:
+    """The driver's statement for a row of these columns; their order where it is by position."""
+    compiled = insert(table).compile(dialect=dialect, column_keys=list(columns))
+    return str(compiled), compiled.positiontup
+
+
+@lru_cache(16)
 def _files_by(key: str, columns: tuple[str, ...]) -> Select[Any]:
     """Some columns of the files of a folder whose `key` is one of `keys`, in no order."""
     wanted = files.c[key].in_(bindparam("keys", expanding=True))
@@ -922,11 +932,9 @@ class Rows:
     def _insert_many(self, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
         """Insert rows with values for the same columns, by the driver itself: SQLAlchemy would
         take as long for each row as the database does."""
-        compiled = insert(table).compile(dialect=self._db.dialect, column_keys=list(rows[0]))
-        ordered: Any = rows
-        if names := compiled.positiontup:
-            ordered = [tuple(row[name] for name in names) for row in rows]
-        self._db.exec_driver_sql(str(compiled), ordered)
+        statement, names = _insertion(self._db.dialect, table, tuple(rows[0]))
+        ordered: Any = [tuple(row[name] for name in names) for row in rows] if names else rows
+        self._db.exec_driver_sql(statement, ordered)
 
     def _numbers(self, ids: Sequence[str]) -> list[int]:
         """The numbers of these files. RETURNING, in order, would insert them one by one."""
