@@ -98,6 +98,7 @@ READ_SECONDS = 60  # without a byte
 REFRESH_SECONDS = 30  # before its end an access token is renewed
 MAX_WAIT = 60  # seconds that a `Retry-After` may ask for
 MAX_REDIRECTS = 5
+MAX_LINK = 8 << 10  # characters
 RETRIES = 3  # where nothing can be done twice by it
 MAX_JSON = 32 << 20  # bytes of one answer of the API
 PAGE = 1000  # rows of a list asked for at once
@@ -215,8 +216,11 @@ class _Loopback:
         place = parts.hostname or "", parts.port or 80
         connection = self._connection(place)
         try:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered
+            try:
                 connection.request(method, quote(target, _URL_SIGNS), data, sent)
+            except (BrokenPipeError, ConnectionResetError):  # it may have answered before
+                if getattr(data, "failure", None):
+                    raise
             response = connection.getresponse()
         except BaseException:
             connection.close()
@@ -235,15 +239,18 @@ class _Loopback:
 
     def _connection(self, place: tuple[str, int]) -> Any:
         idle = self._idle.get(place)
-        while idle:
-            connection = idle.pop()
-            connection.sock.settimeout(0)
-            with contextlib.suppress(BlockingIOError):
-                connection.sock.recv(1)  # the service has closed it meanwhile
+        with contextlib.suppress(IndexError):  # another thread may take the last one
+            while idle:
+                connection = idle.pop()
+                connection.sock.settimeout(0)
+                try:
+                    connection.sock.recv(1)
+                except BlockingIOError:
+                    connection.sock.settimeout(READ_SECONDS)
+                    return connection
+                except OSError:  # the service has closed it meanwhile, as has one that gives b""
+                    pass
                 connection.close()
-                continue
-            connection.sock.settimeout(READ_SECONDS)
-            return connection
         from http.client import HTTPConnection
 
         connection = HTTPConnection(*place, timeout=CONNECT_SECONDS)
@@ -371,6 +378,8 @@ class MinusConnection:
 
         session = requests.Session()
         session.stream = True
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=MAX_JOBS))
         session.auth = lambda request: request  # no password out of ~/.netrc
         # a proxy has no business between us and our own machine
         session.trust_env = _origin(self.url)[1] not in _OWN_HOSTS
@@ -463,6 +472,8 @@ class MinusConnection:
         if self._known is None:
             try:
                 found = self.request("").get("extensions")
+            except (MinusAuthError, MinusTemporaryError):
+                raise
             except MinusAPIError:  # a service of API v2 alone
                 found = None
             self._known = found if isinstance(found, dict) else {}
@@ -491,7 +502,9 @@ class MinusConnection:
         if answer.pop("success", None) is not True:
             why = " ".join(map(str, answer.values())) or "the service refused"
             raise MinusAPIError(why, response.status_code, "POST", response.url)
-        found = re.search(r"(?:^|, *)sessionid=([^;, ]+)", response.headers.get("Set-Cookie", ""))
+        every = getattr(response.headers, "get_all", lambda name: [response.headers.get(name, "")])
+        cookies = ", ".join(every("Set-Cookie") or ())
+        found = re.search(r"(?:^|, *)sessionid=([^;, ]+)", cookies)
         return found and found[1]
 
     def _absolute(self, url: str) -> str:
@@ -564,7 +577,8 @@ class MinusConnection:
 
     def _exchange(self, method: str, link: str, headers: Headers, data: Any) -> Reply:
         """Send a request, again where it failed and nothing can be done twice by it."""
-        harmless = method in _REPEATED and _repeatable(data) and not isinstance(data, _Body)
+        harmless = method in _REPEATED and (data is None or isinstance(data, Mapping))
+        done = False  # perhaps, by a try whose answer was lost
         for tried in range(RETRIES + 1):
             response, wait = None, 0.2 * 2**tried if tried else 0.0
             try:
@@ -573,9 +587,11 @@ class MinusConnection:
                 again = error.error == "unreachable" and not self.restart and _repeatable(data)
                 if tried == RETRIES or not (again or (harmless and error.error == "broken")):
                     raise
+                done = done or error.error == "broken"
             if response is not None:
-                if tried and method == "DELETE" and response.status_code == 404:
-                    response.status_code = 204  # an earlier try did it, and its answer was lost
+                if done and method == "DELETE" and response.status_code == 404:
+                    response.status_code = 204
+                done = done or response.status_code in (502, 504)
                 if tried == RETRIES or not harmless or response.status_code not in _BUSY:
                     return response
                 wait = _asked_to_wait(response, wait)
@@ -598,11 +614,12 @@ class MinusConnection:
                 response = self._loopback.request(method, link, data, headers)
             else:
                 response = self._remote(method, link, data, headers)
-        except TimeoutError:
-            raise MinusTemporaryError("the service does not answer", None, method, link) from None
         except (OSError, HTTPException) as error:
             if isinstance(data, _Body) and data.failure:
                 raise data.failure from None
+            if isinstance(error, TimeoutError):
+                why = "the service does not answer"
+                raise MinusTemporaryError(why, None, method, link) from None
             why = f"cannot reach {urlsplit(link).netloc}: {_reason(error)}"
             refused = isinstance(error, ConnectionRefusedError) or "establish a new" in str(error)
             word = "unreachable" if refused else "broken"
@@ -864,7 +881,7 @@ class PagedList(Sequence[T]):
             raise MinusAPIError("the list has no results", None, "GET", link)
         total = total if isinstance(total := answer.get("total"), int) else self._total
         follows = onward if isinstance(onward, str) and onward else None
-        follows = follows and _joined(link, follows, "GET", link)
+        follows = follows and _joined(link, follows[:MAX_LINK], "GET", link)
         have = self._fetched + len(rows)
         if "cursor=" in link and follows is None:  # its end is certain, whatever came meanwhile
             total = have
@@ -1183,6 +1200,7 @@ class MinusFolder(_Identified):
         if (
             self._extended
             and "raw" in self._api.extensions()
+            and len(caption) < 500  # it goes into the address
             and re.fullmatch(r"[^/\\]*[^/\\.][^/\\]*", name)
         ):
             body = _Body(data, progress)
@@ -1217,8 +1235,11 @@ class MinusFolder(_Identified):
         """Make the request of `new_batch`. -> what sends it"""
         boundary = os.urandom(16).hex()
         parts: list[bytes] = []
+        facts: list[tuple[int, str]] = []  # what the service is to have
         for name, data in files:
-            digest = binascii.b2a_base64(hashlib.sha256(data).digest(), newline=False).decode()
+            sha256 = hashlib.sha256(data)
+            facts.append((len(data), sha256.hexdigest()))
+            digest = binascii.b2a_base64(sha256.digest(), newline=False).decode()
             head = (
                 f"--{boundary}\r\n"
                 f'Content-Disposition: form-data; name="file"; filename="{_part_name(name)}"\r\n'
@@ -1227,15 +1248,16 @@ class MinusFolder(_Identified):
             )
             parts += head.encode(), data, b"\r\n"
         parts.append(f"--{boundary}--\r\n".encode())
-        sizes = [len(data) for _, data in files]
-        return partial(self._send_batch, boundary, b"".join(parts), sizes)
+        return partial(self._send_batch, boundary, b"".join(parts), facts)
 
-    def _send_batch(self, boundary: str, body: bytes, sizes: list[int]) -> list[MinusFile]:
+    def _send_batch(
+        self, boundary: str, body: bytes, facts: list[tuple[int, str]]
+    ) -> list[MinusFile]:
         path = f"{self._path}/batch?fields=name,filesize,sha256"
         answer = self._api.upload(path, f"multipart/form-data; boundary={boundary}", body)
         rows = answer.get("results")
         made = [MinusFile(self._api, "", row) for row in rows] if isinstance(rows, list) else []
-        if [file.filesize for file in made] != sizes:
+        if [(file.filesize, file.sha256) for file in made] != facts:
             why = "the service has other files than were sent"
             raise MinusIntegrityError(why, None, "POST", path)
         return made
@@ -1541,6 +1563,10 @@ def _wire_name(name: str) -> str:
     return quote(name, safe="") if "%" in name and escapes else name
 
 
+# a batch has no field beside a part's `filename` that would set these right
+_HARD_IN_FORMS = re.compile(r'[%"\\\x00-\x1f]')
+
+
 def _part_name(name: str) -> str:
     """A file's name as it stands in quotes in the header of a form's part."""
     return _wire_name(name).replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
@@ -1717,8 +1743,10 @@ def _write_new(target: str, data: bytes) -> None:
             if os.write(number, data) == len(data):
                 os.link(f"/proc/self/fd/{number}", target, src_dir_fd=number)
                 return
+        except FileExistsError:
+            raise FileExistsError(f"{target} exists") from None
         except OSError as error:
-            if isinstance(error, FileExistsError) or error.errno == errno.ENOSPC:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
         finally:
             os.close(number)
@@ -2344,6 +2372,7 @@ class MinusCLI(cmd.Cmd):
         The next unit is made while those before it run; None waits for them.
         """
         running: deque[_Running[_Outcome]] = deque()
+        self._stopped = threading.Event()  # units of an earlier transfer keep their own
         try:
             for unit in chain(units, [None]):
                 ended = []
@@ -2357,9 +2386,9 @@ class MinusCLI(cmd.Cmd):
                 self.stdout.flush()
         except BaseException:
             self._stopped.set()  # they notice at their next block
-            self._stopped = threading.Event()
+            end = time.monotonic() + STOP_SECONDS
             for work in running:
-                work.join(STOP_SECONDS)
+                work.join(max(0.0, end - time.monotonic()))
             raise
 
     def get_files(self, folder: MinusFolder, files: Iterable[MinusFile], verb: str) -> None:
@@ -2435,10 +2464,10 @@ class MinusCLI(cmd.Cmd):
             for data, (file, target) in zip(streamed, small, strict=True):
                 _go_on(stopped)
                 found.append((file.name, _ran(partial(write, file, target, data))))
-        except MinusTemporaryError as error:
-            failed = partial(_raise, error)
-            return [*found, *((file.name, failed) for file, _ in small[len(found) :])]
-        except MinusAPIError:
+        except MinusAPIError as error:
+            if isinstance(error, MinusTemporaryError) and error.error == "unreachable":
+                failed = partial(_raise, error)
+                return [*found, *((file.name, failed) for file, _ in small[len(found) :])]
             for file, target in small[len(found) :]:
                 found += self._get_one(file, target, False)
         return found
@@ -2496,7 +2525,8 @@ class MinusCLI(cmd.Cmd):
         def several(small: list[tuple[str, bytes]]) -> _Unit:
             return partial(self._put_several, folder, there, small, folder._batch(small))
 
-        units = _gathered(self._puts(folder, paths, name, there, each), several, most, total)
+        work = self._puts(folder, paths, name, there, each if most else -1)
+        units = _gathered(work, several, most, total)
         # more than one at once would come into the folder in any order
         self.transfer(verb, units, self.jobs or 1)
 
@@ -2523,11 +2553,12 @@ class MinusCLI(cmd.Cmd):
                 facts = os.stat(path)
                 if stat.S_ISDIR(facts.st_mode):
                     raise _Failure("is a directory", EXIT_PARTIAL)
-                choice, stored = self._choose(path, name, there)
+                choice, stored = self._choose(path, name, there, planned)
                 _wire_name(stored)
                 data = None
-                if stat.S_ISREG(facts.st_mode) and facts.st_size <= small and choice == "new":
-                    with open(path, "rb", buffering=0) as file:
+                fits = stat.S_ISREG(facts.st_mode) and facts.st_size <= small and choice == "new"
+                if fits and not _HARD_IN_FORMS.search(stored):
+                    with open(path, "rb") as file:
                         data = file.read(small + 1)
             except _FAILURES as error:
                 yield partial(_settled, name, partial(_raise, error))
@@ -2540,7 +2571,9 @@ class MinusCLI(cmd.Cmd):
             else:
                 yield partial(self._put_one, folder, path, stored, choice, there)
 
-    def _choose(self, path: str, name: str, there: dict[str, list[MinusFile]]) -> tuple[str, str]:
+    def _choose(
+        self, path: str, name: str, there: dict[str, list[MinusFile]], planned: set[str]
+    ) -> tuple[str, str]:
         """Settle what a file is: "new", "same" as one there, or to "overwrite"; and its name."""
         twins = there.get(name, [])
         if not twins:
@@ -2548,7 +2581,7 @@ class MinusCLI(cmd.Cmd):
         if any(_is_same(twin, Path(path)) for twin in twins):
             return "same", name
         if self._decide(f"{name} exists in the folder with other bytes") == "rename":
-            return "new", _numbered(name, there.__contains__)
+            return "new", _numbered(name, lambda name: name in there or name in planned)
         return "overwrite", name
 
     def _put_one(

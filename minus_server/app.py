@@ -152,8 +152,8 @@ def _operating_system(request: Request, error: Exception) -> Response:
 
 
 def _busy(request: Request, error: Exception) -> Response:
-    """The database is locked for longer than a request should wait."""
-    if isinstance(error, OperationalError) and "locked" not in str(error):
+    """The database is locked, or has worked, for longer than a request should wait."""
+    if isinstance(error, OperationalError) and not re.search("locked|interrupted", str(error)):
         return _operating_system(request, error)
     body = {"error": "temporarily_unavailable", "error_description": "The catalog is busy."}
     response = json_response(body, 503)

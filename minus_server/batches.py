@@ -19,7 +19,7 @@ from minus_server.wire import FILE, Wire, file_columns
 
 BATCH_FILES = 1_000
 BATCH_FILE_BYTES = MAX_SMALL  # of one file
-BATCH_BYTES = 8 << 20  # of all the files
+BATCH_BYTES = 2 << 20  # of all the files
 MAX_BODY = 2 * BATCH_BYTES  # bytes, with all headers: it is held in memory
 _FIELDS = names.some_of(tuple(FILE))
 

@@ -6,13 +6,14 @@ as `Rows`, whose methods are the statements. The rules say what belongs into one
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from sqlalchemy import (
     ColumnElement,
@@ -363,10 +364,24 @@ class Catalog:
             return None if found is None else str(found)
 
     @contextmanager
-    def read(self) -> Iterator[Rows]:
-        """One transaction that changes nothing."""
+    def read(self, seconds: float | None = None) -> Iterator[Rows]:
+        """One transaction that changes nothing.
+
+        seconds   that its statements may take; raises OperationalError, "interrupted", after that
+        """
         with self.engine.begin() as connection:
-            yield Rows(connection)
+            if seconds is None:
+                yield Rows(connection)
+                return
+            end, driver = (
+                time.monotonic() + seconds,
+                cast(Any, connection.connection.driver_connection),
+            )
+            driver.set_progress_handler(lambda: time.monotonic() > end, 1_000)
+            try:
+                yield Rows(connection)
+            finally:
+                driver.set_progress_handler(None, 0)
 
     @contextmanager
     def write(self) -> Iterator[Rows]:

@@ -39,6 +39,9 @@ from minus_server.store import small_key
 MAX_ORDER_SHOWN = 1_000  # ids in the `item_ordering` of an answer; longer ones are not shown
 MAX_UNSIGNED = 1024 * 1024  # bytes taken before it is known whose they are
 MAX_UNOWNED_ITEMS = 10_000  # of a gallery without an owner: even empty ones cost a row
+FILTER_SECONDS = 2  # that a search by a pattern may take
+MOST_TEXT = 2 << 20  # characters in a page by cursor, which ends before its last row then
+_ROWS_AT_ONCE = 500
 FORM_OVERHEAD = 64 * 1024  # bytes of a body that may be its form and not its file
 _HOUR = 3600
 _HEAD = 512  # bytes kept to tell a picture by
@@ -246,7 +249,7 @@ class Library:
     def folders(self, caller: Caller, owner: User, part: Part) -> Listing:
         """Some of a user's folders, private ones for their owner only."""
         public_only = owner.n != caller.user.n or not caller.sees_private
-        with self._catalog.read() as rows:
+        with self._catalog.read(FILTER_SECONDS if part.is_filtered else None) as rows:
             total, found = rows.folders_of(
                 owner.n, caller.user.n, _one_more(part), public_only=public_only
             )
@@ -386,13 +389,22 @@ class Library:
         by_cursor = part.after is not None
         asked = (*columns, "position", "n") if by_cursor else columns
         total: int | None = folder.file_count
-        with self._catalog.read() as rows:
-            found = rows.files_part(folder, asked, _one_more(part))
+        found: list[Sequence[Any]] = []
+        whole, wanted = False, _one_more(part)
+        with self._catalog.read(FILTER_SECONDS if part.is_filtered else None) as rows:
+            while not whole and len(found) < wanted.limit and _weight(found) < MOST_TEXT:
+                after = tuple(found[-1][-2:]) if found else wanted.after
+                some = wanted.limit - len(found)
+                some = min(some, _ROWS_AT_ONCE) if by_cursor else some
+                chunk = rows.files_part(folder, asked, replace(wanted, limit=some, after=after))
+                whole = len(chunk) < some or not by_cursor
+                found += chunk
             if part.is_filtered:
                 total = None if by_cursor else rows.count_fitting(folder.n, part)
-        if not by_cursor or len(found) <= part.limit:
+        if whole and len(found) <= part.limit:
             return Listing(found, total)
-        return Listing(found[: part.limit], total, tuple(found[part.limit - 1][-2:]))
+        found = found[: part.limit]
+        return Listing(found, total, tuple(found[-1][-2:]))
 
     def named_files(
         self, folder: Folder, ids: Sequence[str], columns: Sequence[str]
@@ -677,6 +689,11 @@ class Library:
         if made is None:
             raise NotFound("The icon cannot be drawn.")
         return made, "image/png"
+
+
+def _weight(rows: Sequence[Sequence[Any]]) -> int:
+    """The characters of all texts."""
+    return sum(len(value) for row in rows for value in row if isinstance(value, str))
 
 
 def _one_more(part: Part) -> Part:

@@ -22,9 +22,9 @@ MAX_TEXT = 10_000  # characters of a caption, a description, a message
 MAX_PASSWORD = 1_024  # characters: a hash of more would be a way to keep the service busy
 MAX_PAGE = 10**9
 MAX_ORDER = 100_000  # ids in one item_ordering
-MAX_PER_PAGE = 10_000  # rows of a page
+MAX_PER_PAGE = 1_000  # rows of a page
 MAX_IDS = 1_000  # files that are asked for by id at once
-MAX_GLOB = 1_000  # characters
+MAX_GLOB = 255  # characters
 
 # Addresses of our own that begin like a user's page: `/upload` is no user `pload`.
 FIXED_ADDRESSES = ("/upload", "/users", "/user", "/update")

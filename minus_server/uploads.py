@@ -88,10 +88,12 @@ class Sink:
 
     async def abort(self) -> None:
         """Give the bytes up."""
-        with contextlib.suppress(Refused, OSError):
-            await self.written()
-        if self._incoming is not None:
-            await run_in_threadpool(self._incoming.abort)
+        try:
+            with contextlib.suppress(Refused, OSError):
+                await self.written()
+        finally:
+            if self._incoming is not None:
+                await run_in_threadpool(self._incoming.abort)
 
 
 @dataclass
@@ -246,13 +248,12 @@ async def put(request: Request) -> Response:
     """PUT folders/ID/files/NAME: the body is the file, `caption` in the query."""
     form = _adding(request)
 
-    def name() -> str:
-        return names.bare_file_name(request.path_params["name"])
-
     async with receiving(form):
         parse.need_token(request, form.fields)
+        name = names.bare_file_name(request.path_params["name"])
+        names.caption(form.fields.get("caption", ""))
         await read_bytes(form)
-        return await in_turn(request, partial(_keep, form, name))
+        return await in_turn(request, partial(_keep, form, lambda: name))
 
 
 def _keep(form: Form, name: Callable[[], str]) -> Response:

@@ -295,7 +295,7 @@ def test_progress_counts_the_bytes_of_the_file_both_ways(
     size = (4 << 20) + 5
     told: list[tuple[int, int | None]] = []
     made = folder.new("a.bin", bytes(size), progress=lambda *at: told.append(at))
-    assert told == [(n << 20, size) for n in range(1, 5)] + [(size, size)]
+    assert told == [(n << 18, size) for n in range(1, 17)] + [(size, size)]
     told.clear()
     made.save(tmp_path / "a.bin", lambda *at: told.append(at))
     assert told[-1] == (size, size)

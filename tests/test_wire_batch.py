@@ -36,7 +36,7 @@ from tests.test_durability import sound
 
 BATCH_FILES = 1000
 BATCH_FILE_BYTES = 65_536
-BATCH_BYTES = 8 << 20
+BATCH_BYTES = 2 << 20
 MAX_BODY = 16 << 20
 FILE_FIELDS = (*(key for key in FILE if key != "id"), "sha256", "id")
 
