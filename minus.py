@@ -3021,9 +3021,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    """A number of jobs. Raises ValueError, which argparse puts in words."""
-    if not 0 <= int(text) <= MAX_JOBS:
-        raise ValueError
+    if not text.isascii() or not text.isdigit() or int(text) > MAX_JOBS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to {MAX_JOBS} (MINUS_JOBS)")
     return int(text)
 
 
@@ -3103,6 +3102,8 @@ def main(argv: Sequence[str] | None = None, *streams: IO[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     options = parser.parse_intermixed_args(argv)
+    if "" in (options.put, options.get):
+        parser.error("the folder's name is empty")
     takes = options.put or options.share or options.unshare
     if bool(options.names) != bool(takes) and not options.get:
         parser.error("files need --put FOLDER, --share or --unshare, and these need files")

@@ -13,6 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError
 
 import minus_server
 from minus_server.accounts import ACCESS_SECONDS, REFRESH_SECONDS, Caller, Grant
@@ -429,3 +430,13 @@ def test_no_secret_stands_in_the_catalog(alice: SignIns, tmp_path: Path) -> None
     assert b"alice" in stored
     for secret in (grant.access_token, grant.refresh_token, alice.client[1], "correct horse"):
         assert secret.encode() not in stored
+
+
+def test_a_search_is_given_up_when_its_time_is_over(tmp_path: Path) -> None:
+    catalog = Catalog.in_folder(tmp_path)
+    forever = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t"
+    with pytest.raises(OperationalError, match="interrupted"), catalog.read(0.01) as rows:
+        rows._db.exec_driver_sql(forever).all()
+    with catalog.read() as rows:  # the same connection again, without a limit
+        assert rows.users() == []
+    catalog.close()

@@ -194,6 +194,57 @@ def test_one_bad_file_of_a_batch_fails_alone(user: Client, stuff: Row, local: Pa
     assert remote(user, stuff) == {"a": b"a", "d": b"d"}
 
 
+@pytest.mark.parametrize("name", ["foo\\", "a\\\\b", "a %22.txt", 'q"', "plain"])
+def test_names_that_a_form_spoils_go_alone(
+    user: Client, stuff: Row, local: Path, name: str
+) -> None:
+    (local / name).write_bytes(b"x")
+    (local / "other").write_bytes(b"y")
+    assert call("--put", "Stuff", name, "other").status == 0
+    assert remote(user, stuff) == {name: b"x", "other": b"y"}
+
+
+def test_a_file_that_gives_its_bytes_in_pieces_is_put_whole(
+    user: Client, stuff: Row, local: Path
+) -> None:
+    whole = Path("/proc/self/environ")  # said to be empty
+    done = call("--put", "Stuff", whole)
+    assert (done.status, remote(user, stuff)) == (0, {"environ": whole.read_bytes()})
+    assert here(local) == {}
+
+
+def test_a_stream_that_breaks_off_once_costs_nothing(
+    user: Client, stuff: Row, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(5):
+        put_remote(user, stuff, f"{n}", b"%d" % n)
+    attempt = MinusConnection._attempt
+
+    def broken(api: MinusConnection, method: str, link: str, *rest: Any) -> Any:
+        if link.endswith("/tar"):
+            raise MinusTemporaryError("cannot reach it: reset", None, method, link, "broken")
+        return attempt(api, method, link, *rest)
+
+    monkeypatch.setattr(MinusConnection, "_attempt", broken)
+    assert call("--get", "Stuff").status == 0
+    assert here(local) == {f"{n}": b"%d" % n for n in range(5)}
+
+
+def test_a_new_name_is_no_other_file_of_the_command(user: Client, stuff: Row, local: Path) -> None:
+    put_remote(user, stuff, "x.txt", b"old")
+    for name in ("x (2).txt", "x.txt"):
+        (local / name).write_bytes(name.encode())
+    call("--put", "Stuff", "x (2).txt", "x.txt", "--on-conflict", "rename")
+    assert sorted(remote(user, stuff)) == ["x (2).txt", "x (3).txt", "x.txt"]
+
+
+@pytest.mark.parametrize("args", [["--get", ""], ["--put", "", "a"], ["--jobs", "-1"], ["-jx"]])
+def test_an_empty_folder_or_no_number_is_a_usage_error(args: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        minus.main(args)
+    assert ended.value.code == 2
+
+
 def test_twins_of_one_command_are_settled_as_if_they_came_one_by_one(
     user: Client, stuff: Row, local: Path
 ) -> None:

@@ -409,9 +409,23 @@ def test_a_batch_costs_a_few_flushes_and_not_one_a_file(
 
     alice = new_user(own_service)
     folder = alice.folder()
-    batch = [item(f"{n}", b"%d" % n * 2000) for n in range(500)]
+    batch = [item(f"{n}", b"%d" % n * 1000) for n in range(500)]
     assert 1 <= flushes(lambda: added(alice, folder, *batch)) <= 5
     assert 1 <= flushes(lambda: alice.upload(b"small", folder=folder)) <= 4
     assert 3 <= flushes(lambda: alice.upload(bytes(100_000), folder=folder)) <= 8
     found = json.loads(alice.call("GET", f"folders/{folder['id']}", alice.bearer()).body)
     assert found["file_count"] == 502
+
+
+def test_a_page_of_very_long_texts_ends_early_and_goes_on(alice: Client) -> None:
+    folder = alice.folder()
+    for start in range(0, 800, 200):
+        items = (item(f"{start + n}", b"", Content_Description="x" * 6_000) for n in range(200))
+        added(alice, folder, *items)
+    page = alice.get(f"folders/{folder['id']}/files?cursor=&per_page=800")
+    assert (len(page["results"]), page["total"]) == (500, 800)
+    more = alice.get(page["next"].partition("/api/v2/")[2])
+    found = [row["name"] for row in (*page["results"], *more["results"])]
+    assert (found, more["next"]) == ([f"{n}" for n in range(800)], None)
+    short = alice.get(f"folders/{folder['id']}/files?cursor=&per_page=800&fields=name")
+    assert (len(short["results"]), short["next"]) == (800, None)
