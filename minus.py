@@ -1733,7 +1733,11 @@ def whole_file(target: Path, *, replace: bool = True, mode: int = 0o666) -> Iter
 
 
 def _write_new(target: str, data: bytes) -> None:
-    """Make a file of these bytes, whole or not at all. Raises FileExistsError."""
+    """Make a file of these bytes, whole or not at all. Raises FileExistsError.
+
+    What `whole_file` does, without its buffer and its generator: of many small files these
+    would take as long as the file itself.
+    """
     try:
         number = os.open(os.path.dirname(target) or ".", os.O_TMPFILE | os.O_WRONLY, 0o666)
     except (OSError, AttributeError):  # there are no files without names

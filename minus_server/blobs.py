@@ -161,7 +161,7 @@ class FolderWriter:
         while view:
             view = view[self._file.write(view[:_WRITE]) :]
         self.size += len(data)
-        if self.size - self._begun >= _AHEAD:
+        if self.size - self._begun >= _AHEAD and hasattr(os, "posix_fadvise"):
             # begins to write these bytes out, so that the flush at the end has little left to do
             os.posix_fadvise(
                 self._file.fileno(), self._begun, self.size - self._begun, os.POSIX_FADV_DONTNEED

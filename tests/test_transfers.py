@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -432,3 +433,48 @@ def test_nothing_but_what_is_needed_is_loaded() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("Stuff (0 files)\n", "['configparser']\n")
+
+
+def test_an_idle_connection_that_was_reset_costs_no_request(
+    api: MinusConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = api.activeuser()
+    [idle] = api._loopback._idle.values()
+    for connection in idle:
+        connection.sock.close()
+        stale = Mock(recv=Mock(side_effect=ConnectionResetError))
+        monkeypatch.setattr(connection, "sock", stale)
+    assert user.new_folder("made").name == "made"  # a POST, which nothing repeats
+
+
+@pytest.mark.parametrize(
+    ("answers", "fails"),
+    [
+        ((b"", answer(404)), False),  # the first may have done it
+        ((answer(504), answer(404)), False),
+        ((answer(404),), True),
+        ((answer(503), answer(404)), True),  # the first did nothing
+    ],
+)
+@pytest.mark.usefixtures("slept")
+def test_what_is_gone_at_the_second_try_was_deleted_by_the_first(
+    answers: tuple[bytes, ...], fails: bool
+) -> None:
+    with Script(*answers) as script, contextlib.closing(MinusConnection(url=script.url)) as api:
+        gone = MinusFolder(api, "", {"id": "F"})
+        with pytest.raises(minus.MinusNotFound) if fails else contextlib.nullcontext():
+            gone.delete()
+    assert len(script.requests) == len(answers)
+
+
+def test_the_session_is_found_among_other_cookies() -> None:
+    told = answer(200, b'{"success": true}', Set_Cookie="csrf=1; Path=/")
+    told = told.replace(
+        b"Set-Cookie: csrf", b"Set-Cookie: sessionid=S1; HttpOnly\r\nSet-Cookie: csrf"
+    )
+    swapped = answer(200, b'{"success": true}', Set_Cookie="sessionid=S1; HttpOnly")
+    swapped = swapped.replace(b"Set-Cookie:", b"Set-Cookie: csrf=1; Path=/\r\nSet-Cookie:")
+    for one in (told, swapped):
+        with Script(one) as script, contextlib.closing(MinusConnection(url=script.url)) as api:
+            api.sign_in("alice", PASSWORD)
+            assert api._cookie == "S1"
