@@ -348,7 +348,8 @@ class Catalog:
             if inspect(connection).get_table_names():
                 return False
             metadata.create_all(connection)
-            connection.execute(insert(totals).values(name="anonymous"))
+            for name in ("anonymous", "reserved"):
+                connection.execute(insert(totals).values(name=name))
             connection.execute(
                 text("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
             )

@@ -64,6 +64,7 @@ users = Table(
     _count("karma"),
     _count("shared"),
     _count("created"),
+    _count("reserved"),  # bytes that uploads under way may still bring
     sqlite_autoincrement=True,
 )
 
@@ -245,5 +246,50 @@ totals = Table(
     _n(),
     _text("name", unique=True),
     _count("value"),
+    sqlite_autoincrement=True,
+)
+
+uploads = Table(  # under way, or done of late
+    "uploads",
+    metadata,
+    _n(),
+    _text("token_hash", unique=True),  # of what stands in its address
+    _ref("folder_n", "folders"),
+    Column("resumable", Boolean, nullable=False),  # outlives its connection
+    _text("name"),
+    _text("caption"),
+    _text("declared_type"),
+    Column("size", BigInteger),  # NULL: not known yet
+    _count("reserved"),  # bytes that are counted in the owner's `reserved`, or in the total's
+    _count("arrived"),  # bytes that are on disk
+    Column("digest", Text),  # the SHA-256 that the sender tells of, in hexadecimal
+    _text("blob", unique=True),
+    Column("file_id", Text),  # of the file that became of it
+    _count("expires"),
+    Index(None, "folder_n"),
+    Index(None, "expires"),
+    sqlite_autoincrement=True,
+)
+
+repeats = Table(  # requests with an Idempotency-Key, and what came of them
+    "repeats",
+    metadata,
+    _n(),
+    _text("key_hash", unique=True),
+    _text("request"),  # a digest of what was asked: the same key with another one is refused
+    _text("answer"),
+    _count("expires"),
+    Index(None, "expires"),
+    sqlite_autoincrement=True,
+)
+
+failures = Table(  # sign-ins that failed, by account and by address
+    "failures",
+    metadata,
+    _n(),
+    _text("key", unique=True),
+    _count("count"),
+    _count("last"),
+    Index(None, "last"),
     sqlite_autoincrement=True,
 )
