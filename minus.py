@@ -23,6 +23,7 @@
 | activeuser/favorited[/ID]            | MinusUser.favorites, MinusFolder.star, unstar      |
 | folders/ID                           | MinusConnection.folder, MinusFolder.rename, ...    |
 | folders/ID/files                     | MinusFolder.files, find, glob, new, upload         |
+| folders/ID/uploads, /uploads/ID      | MinusFolder.new, upload of what is large (tus)     |
 | files/ID                             | MinusConnection.file, MinusFile.change, delete     |
 | url_rawfile                          | MinusFile.file, data, save                         |
 | /api/CreateGallery                   | MinusConnection.new_gallery                        |
@@ -110,6 +111,7 @@ WRITE = 16 << 10
 SMALL = 256 << 10  # bytes up to which a file is read with others
 RESUMABLE = 8 << 20  # bytes from which on a transfer that was cut off goes on where it was
 LAST = 64 << 10  # bytes of an upload that come with the SHA-256 of all
+LEAST = 64 << 10  # bytes that make it worth while to go on after a broken connection, once more
 KEPT_DAYS = 7  # that an unfinished upload is remembered
 MAX_JOBS = 64
 GET_JOBS = 4  # files read at once, unless it is said
@@ -1580,7 +1582,7 @@ class MinusStream(io.RawIOBase):
         self._response = response
         self._ask = ask
         self._done = self.start
-        self._tries, self._broke_at = 0, -1
+        self._tries, self._broke_at = 0, self.start
 
     def readable(self) -> bool:
         return True
@@ -1615,7 +1617,7 @@ class MinusStream(io.RawIOBase):
 
     def _go_on(self, why: str) -> None:
         """Ask for the rest. Raises MinusTemporaryError where that is to no avail."""
-        self._tries = self._tries + 1 if self._done == self._broke_at else 1
+        self._tries = self._tries + 1 if self._done < self._broke_at + LEAST else 1
         self._broke_at = self._done
         broken = MinusTemporaryError(why, None, "GET", self._response.url)
         if self._ask is None or not self.etag or self._tries > RETRIES:
@@ -1886,7 +1888,7 @@ class _Upload:
         return done
 
     def _send(self, meta: str, note: IO[bytes] | None) -> tuple[int, str, JSON]:
-        tries, reached = 0, -1
+        tries = reached = 0
         while True:
             try:
                 if self.path:
@@ -1894,7 +1896,7 @@ class _Upload:
                 else:
                     offset = self._begin(meta)
                     _write_note(note, self.path)
-                if offset > reached:
+                if offset >= reached + LEAST:
                     tries, reached = 0, offset
                 return self._send_from(offset)
             except MinusAPIError as error:
