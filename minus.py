@@ -1372,9 +1372,10 @@ class MinusFile(_Identified):
         same="url_preview",
     )
 
-    def file(self, start: int = 0, etag: str = "") -> MinusStream:
+    def file(self, start: int = 0, etag: str = "", prove: bool = True) -> MinusStream:
         """The bytes as a stream, which closes itself in a `with` block.
 
+        prove   compare their SHA-256 with the service's
         start   the first byte that is wanted; where it is not had, or the file is no longer that of
                 the `etag`, all bytes come, and the stream's own `start` is 0
         """
@@ -1384,7 +1385,7 @@ class MinusFile(_Identified):
             headers |= {"If-Range": etag} if start and etag else {}
             return self._api.open(self.url_rawfile, headers)
 
-        return MinusStream(ask(start, etag), self.filesize, ask)
+        return MinusStream(ask(start, etag), self.filesize, ask, self.sha256.lower(), prove)
 
     def data(self) -> bytes:
         with self.file() as stream:
@@ -1409,7 +1410,7 @@ class MinusFile(_Identified):
         """
         target = Path(path)
         if not over and not (resume and self.filesize > RESUMABLE):
-            with self.file() as stream, whole_file(target, replace=replace) as out:
+            with self.file(prove=False) as stream, whole_file(target, replace=replace) as out:
                 self._fill(out, stream, progress)
             return target
         if target.is_dir():
@@ -1445,7 +1446,7 @@ class MinusFile(_Identified):
         size = part.size
         have = size or (part.target.stat().st_size if over else 0)
         have = min(have, max(0, self.filesize - 1))  # something is to come, if only to be sure
-        with self.file(have, part.etag) as stream:
+        with self.file(have, part.etag, prove=False) as stream:
             part.source = ("part" if size else "target") if have and stream.start else ""
             if stream.start not in (0, have):
                 why = "other bytes came than were asked for"
@@ -1472,8 +1473,7 @@ class MinusFile(_Identified):
                 done += size
                 if progress:
                     progress(done, length)
-            if self.sha256 and digest.taken().hexdigest() != self.sha256.lower():
-                raise MinusIntegrityError("the SHA-256 differs", None, "GET", self.url_rawfile)
+            stream.prove(digest.taken())
         out.flush()
 
     def change(
@@ -1562,15 +1562,25 @@ class MinusStream(io.RawIOBase):
     start    where in the file they begin
     length   of the whole file in bytes, None where the service does not tell it
     etag     of the version that they are of; empty where the service tells no strong one
+    sha256   of the whole file, in hexadecimal; empty where the service tells none
 
-    Reading raises MinusIntegrityError when fewer or more bytes come than that,
+    Reading raises MinusIntegrityError when fewer, more or other bytes come than that,
     MinusTemporaryError when they break off for good; its `error` is "changed" where the file did.
     """
 
     def __init__(
-        self, response: Reply, expected: int, ask: Callable[[int, str], Reply] | None = None
+        self,
+        response: Reply,
+        expected: int,
+        ask: Callable[[int, str], Reply] | None = None,
+        sha256: str = "",
+        prove: bool = False,
     ) -> None:
         super().__init__()
+        told = re.search(
+            r"\bsha-256=:([A-Za-z0-9+/]{43}=):", response.headers.get("Repr-Digest", "")
+        )
+        self.sha256 = sha256 or (binascii.a2b_base64(told[1]).hex() if told else "")
         declared = response.headers.get("Content-Length", "")
         came = _content_range(response)
         known = re.fullmatch(r"[0-9]{1,18}", declared)
@@ -1583,6 +1593,7 @@ class MinusStream(io.RawIOBase):
         self._ask = ask
         self._done = self.start
         self._tries, self._broke_at = 0, self.start
+        self._proof = hashlib.sha256() if prove and not self.start else None
 
     def readable(self) -> bool:
         return True
@@ -1613,7 +1624,17 @@ class MinusStream(io.RawIOBase):
         if over or (not size and len(buffer) and expected not in (None, self._done)):
             why = f"{self._done} bytes came instead of {expected}"
             raise MinusIntegrityError(why, None, "GET", self._response.url)
+        if self._proof:
+            with memoryview(buffer)[:size] as block:
+                self._proof.update(block)
+            if self._done == expected or (not size and len(buffer)):
+                self.prove(self._proof)
         return size
+
+    def prove(self, sha256: Any) -> None:
+        """Compare the SHA-256 of all bytes. Raises MinusIntegrityError"""
+        if self.sha256 and sha256.hexdigest() != self.sha256:
+            raise MinusIntegrityError("the SHA-256 differs", None, "GET", self._response.url)
 
     def _go_on(self, why: str) -> None:
         """Ask for the rest. Raises MinusTemporaryError where that is to no avail."""

@@ -120,6 +120,23 @@ def test_a_file_that_changes_while_it_is_saved_is_fetched_anew(tmp_path: Path) -
     assert here(tmp_path) == {"a": OLD}
 
 
+def test_bytes_that_are_only_looked_at_are_proven_too() -> None:
+    with Script(whole(NEW)) as script, remote(script) as file, pytest.raises(MinusIntegrityError):
+        file.data()
+
+
+def test_a_row_without_a_digest_is_proven_by_the_answers() -> None:
+    digest = minus._repr_digest(hashlib.sha256(OLD))
+    for data in (OLD, NEW):
+        told = answer(200, data, Repr_Digest=digest)
+        with Script(told) as script, remote(script, sha256="") as file:
+            if data == OLD:
+                assert file.data() == OLD
+            else:
+                with pytest.raises(MinusIntegrityError):
+                    file.data()
+
+
 # --- the next run ---
 
 
