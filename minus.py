@@ -48,6 +48,7 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
 import sys
 import threading
@@ -96,7 +97,9 @@ __version__ = "2.0.0"
 DEFAULT_SCOPE = "read_public read_all upload_new modify_all modify_user"
 CONNECT_SECONDS = 10
 READ_SECONDS = 60  # without a byte
+DEADLINE = 120  # seconds for an answer's head, for its JSON, for one block of a file
 REFRESH_SECONDS = 30  # before its end an access token is renewed
+MAX_LIFETIME = 10**9  # seconds
 MAX_WAIT = 60  # seconds that a `Retry-After` may ask for
 MAX_REDIRECTS = 5
 MAX_LINK = 8 << 10  # characters
@@ -104,6 +107,7 @@ RETRIES = 3  # where nothing can be done twice by it
 MAX_JSON = 32 << 20  # bytes of one answer of the API
 PAGE = 1000  # rows of a list asked for at once
 MAX_LIST = 10**7  # items of one list
+MAX_PAGES = 10**6  # of one list
 MAX_PAX = 64 << 10  # bytes of what a tar stream tells of a member
 BLOCK = 256 << 10  # bytes read from the network or a file at once
 # bytes written to a file at once: for more, Linux takes large pages, and those that it has are cold
@@ -144,7 +148,7 @@ class MinusAPIError(Exception):
     def __init__(
         self, why: str, status: int | None = None, method: str = "", path: str = "", error: str = ""
     ) -> None:
-        super().__init__(why)
+        super().__init__(printable(why))  # tracebacks go to terminals too
         self.status = status
         self.method = method
         self.path = urlsplit(path).path
@@ -197,21 +201,74 @@ class Reply(Protocol):
     raw: Any  # the body as a stream
     request: Any  # its method and headers
     elapsed: Any  # until the head was there
+    limit: Callable[[], contextlib.AbstractContextManager[None]]  # of the time to read some of it
 
-    def iter_content(self, size: int) -> Iterator[bytes]: ...
     def close(self) -> None: ...
+
+
+class _Watch:
+    """Ends what takes too long: a byte now and then keeps a socket's own time limit away.
+
+    One thread looks after all, while there is something to look after.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: dict[object, tuple[float, Any]] = {}  # until when, which socket
+        self._awake = False
+        self._never = threading.Event()
+
+    @contextlib.contextmanager
+    def limit(self, sock: Any) -> Iterator[None]:
+        """Hang up when this takes longer than DEADLINE. Raises TimeoutError."""
+        if sock is None:  # it is closed
+            yield
+            return
+        mark = object()
+        with self._lock:
+            self._watched[mark] = time.monotonic() + DEADLINE, sock
+            wake, self._awake = not self._awake, True
+        if wake:
+            threading.Thread(target=self._look, daemon=True).start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                in_time = self._watched.pop(mark, None)
+            if not in_time:
+                raise TimeoutError("it is too slow") from None
+
+    def _look(self) -> None:
+        while self._awake:
+            self._never.wait(DEADLINE / 8)
+            with self._lock:
+                self._awake = bool(self._watched)
+                for mark, (end, sock) in list(self._watched.items()):
+                    if time.monotonic() > end:
+                        del self._watched[mark]
+                        _hang_up(sock)
+
+
+def _hang_up(sock: Any) -> None:
+    """End a connection below TLS, whose own shutdown would let the rest through as plain text."""
+    with (
+        contextlib.suppress(OSError),
+        socket.fromfd(sock.fileno(), socket.AF_INET, socket.SOCK_STREAM) as twin,
+    ):
+        twin.shutdown(socket.SHUT_RDWR)
 
 
 class _Loopback:
     """HTTP to a service on this machine: no TLS, no proxy, so no need to load `requests`."""
 
-    def __init__(self) -> None:
+    def __init__(self, watch: _Watch) -> None:
+        self._watch = watch
         self._idle: dict[tuple[str, int], deque[Any]] = {}
 
     def request(self, method: str, link: str, data: Any, headers: Headers) -> Reply:
         """Send a request. Raises OSError and http.client.HTTPException."""
         parts, began = urlsplit(link), datetime.now(timezone.utc)
-        sent = {"Accept-Encoding": "identity", **headers}
+        sent = dict(headers)
         if isinstance(data, Mapping):
             sent["Content-Type"], data = "application/x-www-form-urlencoded", urlencode(data)
         data = data.encode() if isinstance(data, str) else data
@@ -226,7 +283,9 @@ class _Loopback:
             except (BrokenPipeError, ConnectionResetError):  # it may have answered before
                 if getattr(data, "failure", None):
                     raise
-            response = connection.getresponse()
+            sock = connection.sock
+            with self._watch.limit(sock):
+                response = connection.getresponse()
         except BaseException:
             connection.close()
             raise
@@ -240,7 +299,9 @@ class _Loopback:
 
         asked = SimpleNamespace(method=method, headers=sent)
         took = datetime.now(timezone.utc) - began
-        return _LoopbackReply(response, link, asked, took, done)
+        reply = _LoopbackReply(response, link, asked, took, done)
+        reply.limit = partial(self._watch.limit, sock)
+        return reply
 
     def _connection(self, place: tuple[str, int]) -> Any:
         idle = self._idle.get(place)
@@ -274,6 +335,8 @@ class _Loopback:
 class _LoopbackReply:
     """An answer of http.client, with the names that `requests` has for its parts."""
 
+    limit: Callable[[], contextlib.AbstractContextManager[None]]
+
     def __init__(
         self, response: Any, url: str, request: Any, elapsed: Any, done: Callable[[], None]
     ) -> None:
@@ -282,21 +345,22 @@ class _LoopbackReply:
         self.headers = response.headers
         self._done: Callable[[], None] | None = done
 
-    def iter_content(self, size: int) -> Iterator[bytes]:
-        from http.client import HTTPException
-
-        try:
-            while block := self.raw.read(size):
-                yield block
-        except HTTPException as error:
-            raise ConnectionError(_reason(error)) from None
-        if self.raw.length:
-            raise ConnectionError("too few bytes came")
-
     def close(self) -> None:
         done, self._done = self._done, None
         if done:
             done()
+
+
+def _read_block(response: Reply, buffer: Any) -> int:
+    """Fill a buffer from a body. -> bytes, 0 at the end. Raises OSError when it broke off."""
+    try:
+        with response.limit():
+            size: int = response.raw.readinto(buffer)
+    except Exception as error:  # noqa: BLE001  urllib3's and http.client's, of many roots
+        raise ConnectionError(_reason(error)) from None
+    if not size and len(buffer) and getattr(response.raw, "length", 0):
+        raise ConnectionError("the connection ended")
+    return size
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:
@@ -310,7 +374,9 @@ def _joined(base: str, link: str, method: str = "", path: str = "") -> str:
     """The address that a link of the service leads to. Raises MinusAPIError where it is none."""
     with contextlib.suppress(ValueError):
         found = urljoin(base, link)
-        if _origin(found)[0] in ("http", "https"):
+        # "a\\@b" is host b for urllib and host a for requests: a token would go astray
+        plain = re.fullmatch(r"[\w.:\[\]-]+", urlsplit(found).netloc)
+        if plain and _origin(found)[0] in ("http", "https"):
             return found
     raise MinusAPIError("the service gave a link that is no web address", None, method, path)
 
@@ -331,7 +397,19 @@ def _service_url(url: str) -> str:
     return urlunsplit((parts.scheme, place, f"{path}/", "", ""))
 
 
-_OWN_HOSTS = ("127.0.0.1", "localhost", "::1")
+def _yes(value: object) -> bool:
+    return str(value).strip().lower() in ("true", "1", "yes", "on")
+
+
+def _on_this_machine(url: str) -> bool:
+    return bool(re.fullmatch(r"localhost|::1|127(\.\d{1,3}){3}", _origin(url)[1]))
+
+
+def _is_open(url: str) -> bool:
+    """Whether others can read on the way what goes there."""
+    return urlsplit(url).scheme == "http" and not _on_this_machine(url)
+
+
 _URL_SIGNS = "/%?&=;:+$,@!~*'()[]"
 _STATE = ("access_token", "refresh_token", "scope", "expires")
 
@@ -339,8 +417,14 @@ _STATE = ("access_token", "refresh_token", "scope", "expires")
 class MinusConnection:
     """A connection to one service: signs in, sends requests, keeps the tokens fresh.
 
+    allow_http  speak plain http beyond this machine too; None: as $MINUS_ALLOW_HTTP or the
+                config file says
+    cacert      a file of certificates to trust instead of the usual ones
+    insecure    trust any certificate
+
     Without a key it is good for galleries without an account. Raises MinusConfigError when
-    neither `url`, $MINUS_URL nor the config file names a service.
+    neither `url`, $MINUS_URL nor the config file names a service, or it is named by http:
+    and that is not allowed.
     State: `access_token`, `refresh_token`, `scope`, `expires` (seconds since 1970, or None).
     """
 
@@ -351,12 +435,29 @@ class MinusConnection:
         debug: bool = False,
         force_https: bool = True,
         url: str | None = None,
+        allow_http: bool | None = None,
+        cacert: StrPath | None = None,
+        insecure: bool = False,
     ) -> None:
         found = url or os.environ.get("MINUS_URL") or read_config().get("url")
         if not found:
             why = "no service is named: by url=, MINUS_URL or the config file; or use connect()"
             raise MinusConfigError(why)
         self.url = _service_url(found)
+        if allow_http is None:
+            said = os.environ.get("MINUS_ALLOW_HTTP")
+            if not said and _is_open(self.url):
+                said = read_config().get("allow_http")
+            allow_http = _yes(said)
+        if _is_open(self.url) and not allow_http:
+            raise MinusConfigError(
+                f"{self.url} would carry passwords and files for all to read: use https:, or"
+                " allow it with --allow-http, MINUS_ALLOW_HTTP=1 or allow_http: yes"
+            )
+        if cacert and not Path(cacert).is_file():
+            raise MinusConfigError(f"there is no file of certificates {os.fspath(cacert)}")
+        self._allow_http = allow_http
+        self._verify = not insecure and (os.fspath(cacert) if cacert else True)
         self.api_key = api_key
         self.debug = debug
         self.force_https = force_https and self.url.startswith("https:")
@@ -369,7 +470,9 @@ class MinusConnection:
         self._cookie: str | None = None  # of a session of API v1
         self._tokens: StateFile | None = None
         self._sign_in: Callable[[], None] | None = None  # when refreshing does not help
-        self._loopback = _Loopback()
+        self._watch = _Watch()
+        self._at = threading.local()  # the socket of the request that a thread is sending
+        self._loopback = _Loopback(self._watch)
         self._known: JSON | None = None  # the service's extensions, once they were asked for
         self._renewing = threading.RLock()
 
@@ -379,15 +482,35 @@ class MinusConnection:
     @cached_property
     def _session(self) -> requests.Session:
         """What reaches any service but one on this machine."""
-        import requests
+        try:
+            import requests
+        except ImportError:
+            why = f"{self.url} needs the package requests, which is not installed"
+            raise MinusConfigError(why) from None
+        watch, at = self._watch, self._at
+
+        class Adapter(requests.adapters.HTTPAdapter):
+            def get_connection_with_tls_context(self, *args: Any, **more: Any) -> Any:
+                pool: Any = super().get_connection_with_tls_context(*args, **more)
+                if "ConnectionCls" not in vars(pool):
+                    get = partialmethod(watched, pool.ConnectionCls.getresponse)
+                    pool.ConnectionCls = type(
+                        "Watched", (pool.ConnectionCls,), {"getresponse": get}
+                    )
+                return pool
+
+        def watched(connection: Any, get: Callable[..., Any], *args: Any) -> Any:
+            at.sock = connection.sock
+            with watch.limit(connection.sock):
+                return get(connection, *args)
 
         session = requests.Session()
         session.stream = True
         for scheme in ("http://", "https://"):
-            session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=MAX_JOBS))
+            session.mount(scheme, Adapter(pool_maxsize=MAX_JOBS))
         session.auth = lambda request: request  # no password out of ~/.netrc
         # a proxy has no business between us and our own machine
-        session.trust_env = _origin(self.url)[1] not in _OWN_HOSTS
+        session.trust_env = not _on_this_machine(self.url)
         # redirects are left alone: even unfollowed, requests reads and parses them
         session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]  # noqa: ARG005
         return session
@@ -478,7 +601,7 @@ class MinusConnection:
 
     def open(self, url: str, headers: Headers = {}) -> Reply:  # noqa: B006
         """GET bytes, unread and not decoded; close what comes."""
-        return self._send("GET", url, None, {"Accept-Encoding": "identity", **headers})
+        return self._send("GET", url, None, headers)
 
     def extensions(self) -> JSON:
         """What the service knows beyond API v2, by name with its limits; {} for nothing."""
@@ -633,9 +756,13 @@ class MinusConnection:
         """
         from http.client import HTTPException
 
-        headers = {"User-Agent": f"minus/{__version__}", **headers}
+        about = {"User-Agent": f"minus/{__version__}", "Accept-Encoding": "identity"}
+        headers = {**about, **headers}
+        if _is_open(link) and not self._allow_http:
+            why = "refused http: beyond this machine, which others can read and change"
+            raise MinusAPIError(why, None, method, link)
         try:
-            if urlsplit(link).scheme == "http" and _origin(link)[1] in _OWN_HOSTS:
+            if urlsplit(link).scheme == "http" and _on_this_machine(link):
                 response = self._loopback.request(method, link, data, headers)
             else:
                 response = self._remote(method, link, data, headers)
@@ -655,11 +782,15 @@ class MinusConnection:
 
     def _remote(self, method: str, link: str, data: Any, headers: Headers) -> Reply:
         """One request by `requests`."""
+        session, self._at.sock = self._session, None
         import requests
 
         options: JSON = {"timeout": (CONNECT_SECONDS, READ_SECONDS), "allow_redirects": False}
+        options["verify"] = self._verify  # of the session, the environment would overrule it
         try:
-            return self._session.request(method, link, data=data, headers=headers, **options)
+            response: Any = session.request(method, link, data=data, headers=headers, **options)
+            response.limit = partial(self._watch.limit, self._at.sock)
+            return cast(Reply, response)
         except requests.Timeout:
             raise TimeoutError from None
         except requests.exceptions.SSLError as error:
@@ -684,11 +815,14 @@ class MinusConnection:
     def _json(self, response: Reply) -> JSON:
         """Read an answer's JSON object, {} when it has no body. Raises MinusAPIError for others."""
         method, link = response.request.method or "", response.url
-        data = bytearray()
+        data, buffer = bytearray(), bytearray(64 << 10)
         try:
-            with contextlib.closing(response):
-                for block in response.iter_content(64 << 10):
-                    data += block
+            with contextlib.closing(response), response.limit():
+                if response.headers.get("Content-Encoding", "identity") != "identity":
+                    why = "the answer is packed, which was not asked for"
+                    raise MinusAPIError(why, None, method, link)
+                while size := _read_block(response, buffer):
+                    data += memoryview(buffer)[:size]
                     if len(data) > MAX_JSON:
                         raise MinusAPIError("the answer is too long", None, method, link)
             found = json.loads(data) if data.strip() else {}
@@ -711,8 +845,9 @@ class MinusConnection:
             raise MinusAPIError("the service gave no token", None, "POST", "/oauth/token")
         lifetime = answer.get("expires_in", answer.get("expire_in"))
         self.access_token, self.scope = token, scope
-        self.refresh_token = answer.get("refresh_token") or self.refresh_token
-        self.expires = time.time() + lifetime if isinstance(lifetime, int | float) else None
+        self.refresh_token = _text(answer.get("refresh_token")) or self.refresh_token
+        known = isinstance(lifetime, int | float) and 0 <= lifetime < MAX_LIFETIME
+        self.expires = time.time() + cast(float, lifetime) if known else None
         if self._tokens:
             with contextlib.suppress(OSError):  # then the next command signs in anew
                 self._tokens.update({name: getattr(self, name) for name in _STATE})
@@ -844,7 +979,8 @@ class PagedList(Sequence[T]):
         self._make = make
         self._items: list[T] = []
         self._total: int | None = None
-        self._seen: set[str] = set()
+        self._most = MAX_LIST
+        self._seen: set[int] = set()  # hashes: the links may be long, and many
 
     def __repr__(self) -> str:
         return f"<PagedList, {self._fetched} of {self._total} fetched>"
@@ -897,8 +1033,10 @@ class PagedList(Sequence[T]):
         link = self._api._absolute(self._next)
         if not self._seen:
             link = self._api._listing(link, self._wanted)
-        if link in self._seen:
+        if hash(link) in self._seen:
             raise MinusAPIError("the list leads in a circle", None, "GET", link)
+        if len(self._seen) >= MAX_PAGES:
+            raise MinusAPIError("the list has no end", None, "GET", link)
         answer = self._api.request(link)
         rows, onward = answer.get("results", answer.get("galleries")), answer.get("next")
         page = re.fullmatch(r"(.+\.json/)(\d{1,9})", link)
@@ -906,7 +1044,11 @@ class PagedList(Sequence[T]):
             onward = f"{page[1]}{int(page[2]) + 1}"
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise MinusAPIError("the list has no results", None, "GET", link)
-        total = total if isinstance(total := answer.get("total"), int) else self._total
+        if isinstance(told := answer.get("total"), int):
+            self._most = min(
+                self._most, 2 * told + PAGE
+            )  # others may add to it meanwhile, but so many?
+        total = told if isinstance(told, int) else self._total
         follows = onward if isinstance(onward, str) and onward else None
         follows = follows and _joined(link, follows[:MAX_LINK], "GET", link)
         have = self._fetched + len(rows)
@@ -914,10 +1056,10 @@ class PagedList(Sequence[T]):
             total = have
         limit = have if total is None or "cursor=" in link else total
         too_few = have < limit if follows is None else not rows
-        if too_few or have > limit or not 0 <= limit <= MAX_LIST:
+        if too_few or have > limit or not 0 <= limit <= self._most:
             why = f"the list is broken: {have} of {total} items came"
             raise MinusAPIError(why, None, "GET", link)
-        self._seen.add(link)
+        self._seen.add(hash(link))
         self._fetched, self._total, self._next = have, total, follows
         return [self._make(row) for row in rows]
 
@@ -939,7 +1081,8 @@ def _text(value: object) -> str:
 def _int(value: object) -> int:
     """A number; of "1010 bytes" it is the first word."""
     with contextlib.suppress(TypeError, ValueError, OverflowError):
-        return int(value.partition(" ")[0] if isinstance(value, str) else cast(Any, value))
+        found = int(value.partition(" ")[0] if isinstance(value, str) else cast(Any, value))
+        return found if abs(found) < 1 << 63 else 0
     return 0
 
 
@@ -961,7 +1104,7 @@ def _strings(value: object) -> list[str]:
 _CONVERT: dict[str, Callable[[object], Any]] = {
     "text": _text,
     "number": _int,
-    "flag": lambda value: str(value).strip().lower() in ("true", "1", "yes"),
+    "flag": _yes,
     "date": _date,
     "strings": _strings,
     "same": lambda value: value,
@@ -1059,7 +1202,7 @@ class _Identified(_Proxy):
         self.id = self.id or _last(self.url)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} {self.name!r}>"
+        return printable(f"<{type(self).__name__} {self.id} {self.name!r}>")
 
     @property
     def _path(self) -> str:
@@ -1088,7 +1231,7 @@ class MinusUser(_Proxy):
     )
 
     def __repr__(self) -> str:
-        return f"<MinusUser {self.slug}>"
+        return printable(f"<MinusUser {self.slug}>")
 
     @property
     def _path(self) -> str:
@@ -1323,7 +1466,7 @@ class MinusFolder(_Identified):
         """
         path = f"{self._path}/tar"
         response = self._api._send("POST", path, {"ids": _form_value(_ids(files))}, {})
-        with io.BufferedReader(MinusStream(response, 0), BLOCK) as stream:
+        with io.BufferedReader(MinusStream(response, None), BLOCK) as stream:
             for file in files:
                 found, data = _tar_member(stream, file.filesize)
                 digest = file.sha256 and hashlib.sha256(data).hexdigest()
@@ -1385,7 +1528,8 @@ class MinusFile(_Identified):
             headers |= {"If-Range": etag} if start and etag else {}
             return self._api.open(self.url_rawfile, headers)
 
-        return MinusStream(ask(start, etag), self.filesize, ask, self.sha256.lower(), prove)
+        expected = None if self._filesize is None else max(0, self.filesize)
+        return MinusStream(ask(start, etag), expected, ask, self.sha256.lower(), prove)
 
     def data(self) -> bytes:
         with self.file() as stream:
@@ -1571,7 +1715,7 @@ class MinusStream(io.RawIOBase):
     def __init__(
         self,
         response: Reply,
-        expected: int,
+        expected: int | None,
         ask: Callable[[int, str], Reply] | None = None,
         sha256: str = "",
         prove: bool = False,
@@ -1585,10 +1729,10 @@ class MinusStream(io.RawIOBase):
         came = _content_range(response)
         known = re.fullmatch(r"[0-9]{1,18}", declared)
         self.start = came[0] if came else 0
-        self.length = self.start + int(declared) if known else (expected or None)
+        self.length = self.start + int(declared) if known else expected
         etag = response.headers.get("ETag", "")
         self.etag = etag if re.fullmatch(r'"[!#-~]{1,100}"', etag) else ""
-        self._expected = expected or self.length
+        self._expected = self.length if expected is None else expected
         self._response = response
         self._ask = ask
         self._done = self.start
@@ -1612,12 +1756,9 @@ class MinusStream(io.RawIOBase):
         size = None
         while size is None:
             try:
-                size = cast(int, self._response.raw.readinto(buffer))
-                if not size and len(buffer) and getattr(self._response.raw, "length", 0):
-                    raise ConnectionError("the connection ended")
-            except Exception as error:  # noqa: BLE001  urllib3's and http.client's, of many roots
+                size = _read_block(self._response, buffer)
+            except OSError as error:
                 self._go_on(f"the file broke off: {_reason(error)}")
-                size = None
         self._done += size
         expected = self._expected
         over = expected is not None and self._done > expected
@@ -2026,7 +2167,7 @@ def _measure(source: IO[bytes]) -> tuple[int | None, int | None]:
 # --- local files ---
 
 _UNSHOWABLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # Unicode's controls, formats, surrogates
-_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?")
+_RESERVED = re.compile(r"(?i)(con(in\$|out\$)?|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]) *(\..*)?")
 _MAX_NAME = 255  # bytes of a local name
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,99}")
 _ON_WINDOWS = os.name == "nt"
@@ -2310,6 +2451,26 @@ def private_file(path: Path, data: bytes) -> None:
         out.write(data)
 
 
+def _read_private(path: StrPath, ours: bool) -> bytes:
+    """Read a file of secrets. Raises MinusConfigError where others may read it.
+
+    ours   one that we made: no link, and in a folder that others may not write into
+    """
+    try:
+        number = os.open(path, os.O_RDONLY | (getattr(os, "O_NOFOLLOW", 0) if ours else 0))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise MinusConfigError(f"{path} is a link: remove it") from None
+        raise
+    with open(number, "rb") as file:
+        facts, folder = os.fstat(number), os.path.dirname(path) or "."
+        if stat.S_ISREG(facts.st_mode) and facts.st_mode & 0o077 and not _ON_WINDOWS:
+            raise MinusConfigError(f"others can read {path}: chmod 600 {path}")
+        if ours and os.stat(folder).st_mode & 0o022 and not _ON_WINDOWS:
+            raise MinusConfigError(f"others can write to {folder}: chmod 700 {folder}")
+        return file.read(MAX_JSON)
+
+
 def _xdg(variable: str, fallback: str) -> Path:
     """A base folder of the user's, $XDG_... or its default."""
     return Path(os.environ.get(variable) or Path.home() / fallback)
@@ -2332,9 +2493,12 @@ class StateFile:
         self._path = state_folder() / name
 
     def load(self) -> JSON:
-        """What it holds, nothing where it cannot be read."""
+        """What it holds, nothing where it cannot be read.
+
+        Raises MinusConfigError where others could have written or read it.
+        """
         with contextlib.suppress(OSError, ValueError):
-            found = json.loads(self._path.read_bytes())
+            found = json.loads(_read_private(self._path, ours=True))
             return found if isinstance(found, dict) else {}
         return {}
 
@@ -2354,14 +2518,17 @@ class StateFile:
                 import fcntl
 
                 self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                lock = stack.enter_context(self._path.with_suffix(".lock").open("a"))
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+                lock = os.fdopen(os.open(self._path.with_suffix(".lock"), flags, 0o600), "a")
+                stack.enter_context(lock)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
 
 # --- which service, which account ---
 
-_SETTINGS = ("url", "username", "password", "api_key", "api_secret")
+_PASSWORDS = ("password", "password_file", "password_command")
+_SETTINGS = ("url", "username", *_PASSWORDS, "api_key", "api_secret", "allow_http")
 
 
 def config_file() -> Path:
@@ -2399,6 +2566,42 @@ def read_config(path: StrPath | None = None) -> dict[str, str]:
     return found
 
 
+def _password_of(*levels: Mapping[str, Any]) -> dict[str, str]:
+    """The password, or the command that prints it, of the first level that tells one."""
+    for level in levels:
+        ways = [way for way in _PASSWORDS if level.get(way)]
+        if ways[1:]:
+            raise MinusConfigError(f"{ways[0]} and {ways[1]} exclude each other")
+        if ways == ["password_file"]:
+            place = os.path.expanduser(level["password_file"])
+            try:
+                data = _read_private(place, ours=False)
+            except OSError as error:
+                raise MinusConfigError(f"no password file: {_words_of(error)}") from None
+            return {"password": _line(data, place), "password_command": ""}
+        if ways:
+            return {"password": "", "password_command": "", ways[0]: level[ways[0]]}
+    return {}
+
+
+def _line(data: bytes, source: str) -> str:
+    """The first line, which is a password. Raises MinusConfigError where there is none."""
+    with contextlib.suppress(UnicodeDecodeError):
+        if found := data.decode().partition("\n")[0].rstrip("\r"):
+            return found
+    raise MinusConfigError(f"no password in the first line of {source}")
+
+
+def _printed_password(command: str) -> str:
+    import subprocess
+
+    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, check=False)  # noqa: S602
+    if done.returncode:
+        why = f"the password command ended with status {done.returncode}"
+        raise MinusConfigError(why)
+    return _line(done.stdout, "what the password command prints")
+
+
 def _account_key(url: str, api_key: str, username: str) -> str:
     return hashlib.sha256("\n".join((url, api_key, username.lower())).encode()).hexdigest()[:32]
 
@@ -2416,11 +2619,14 @@ def connect(
     debug: bool = False,
     ask: Callable[[str], str] | None = None,
     sign_in: bool | None = True,
-    **account: str | None,
+    cacert: StrPath | None = None,
+    insecure: bool = False,
+    **account: str | bool | None,
 ) -> MinusConnection:
     """Sign in where the arguments, the environment and the config file say, in this order.
 
-    account   username, password, api_key, api_secret
+    account   username, password or password_file or password_command, api_key, api_secret,
+              allow_http; as of MinusConnection are cacert and insecure
     data      the folder of the embedded service, which is started when needed; it is used where
               no service is named anywhere
     ask       called with a prompt for a username or a password that is given nowhere
@@ -2435,34 +2641,42 @@ def connect(
     if data and url:
         raise MinusConfigError("a service's address and a data folder exclude each other")
     file, flags = read_config(config), {"url": url, **account}
-    given = {name: flags.get(name) or os.environ.get(f"MINUS_{name.upper()}") for name in _SETTINGS}
+    environment = {name: os.environ.get(f"MINUS_{name.upper()}") for name in _SETTINGS}
+    given = {name: str(flags.get(name) or environment[name] or "") for name in _SETTINGS}
     place, of_file = (
         _service_url(text) if text else "" for text in (given["url"], file.get("url"))
     )
     if sign_in is None and place and of_file and place != of_file:
         file = {}  # the account there is for the service there
     found = {name: given[name] or file.get(name) or "" for name in _SETTINGS}
+    found |= _password_of(flags, environment, file)
     if data or not found["url"]:
         # keys and names for a service that nobody named are not this one's
-        username = account.get("username") or os.environ.get("MINUS_USERNAME")
+        username = str(account.get("username") or environment["username"] or "")
         return _connect_embedded(Path(data or data_folder()), username, debug)
     place, key, secret = _service_url(found["url"]), found["api_key"], found["api_secret"]
-    named = found["username"] or account.get("password")
+    named = found["username"] or any(account.get(way) for way in _PASSWORDS)
+    how: JSON = {"url": place, "allow_http": _yes(found["allow_http"])}
+    how |= {"debug": debug, "cacert": cacert, "insecure": insecure}
     if sign_in is False or (sign_in is None and not named):
-        return MinusConnection(debug=debug, url=place)
+        return MinusConnection(**how)
     if not key or not secret:
         raise MinusConfigError(f"{place} needs both an api_key and an api_secret")
     name = found["username"] or (ask("Username: ") if ask else "")
     if not name:
         raise MinusConfigError("no username: --username, MINUS_USERNAME or the config file")
-    api = MinusConnection(key, secret, debug, url=place)
+    api = MinusConnection(key, secret, **how)
     password = found["password"] or None
     account_key = _account_key(api.url, f"{key}:{secret}", name)
     tokens = StateFile(f"tokens/{account_key}.json")
 
     def authenticate() -> None:
-        word = password or (ask("Password: ") if ask else None)
-        if word is None:
+        word = password
+        if not word and found["password_command"]:
+            word = _printed_password(found["password_command"])
+        if not word and ask:
+            word = ask("Password: ")
+        if not word:
             raise MinusConfigError("no password: set MINUS_PASSWORD or use a terminal")
         api.authenticate(name, word)
         with contextlib.suppress(OSError):
@@ -3482,6 +3696,9 @@ class MinusCLI(cmd.Cmd):
         partial = re.findall(r"(?:\\.|[^\\ ])*$", typed)[0]  # the word, its spaces escaped
         stem = re.sub(r"\\(.)", r"\1", partial)
         names = [name for name in self._candidates(command, stem) if name.startswith(stem)]
+        names = [
+            name for name in names if name == printable(name)
+        ]  # readline shows them as they are
         before = len(partial) - len(text)  # readline has the word's end, from its last space on
         return [re.sub(r"([\s\\\"'|*?\[])", r"\\\1", name)[before:] for name in names]
 
@@ -3564,7 +3781,7 @@ def _share(shell: MinusCLI, api: MinusConnection, names: Sequence[str], public: 
         shell.warn(f"Shared without an account. To edit it in a browser: {gallery.edit_link}")
 
 
-def _unshare(word: str, connected: Callable[[], MinusConnection]) -> None:
+def _unshare(word: str, connected: Callable[..., MinusConnection]) -> None:
     """Delete the gallery of a link or an id: by the kept editor id, by that in the link, or own."""
     word, kept = word.partition("?")[0].rstrip("/"), StateFile("galleries.json")
     place, _, name = word.rpartition("/")
@@ -3572,7 +3789,8 @@ def _unshare(word: str, connected: Callable[[], MinusConnection]) -> None:
         ids = [row.get(key) for key in ("reader_id", "editor_id")] if isinstance(row, dict) else []
         if word == link or name.removeprefix("m") in ids or name in ids:
             try:
-                MinusGallery(MinusConnection(url=row["url"]), "", row).delete()
+                there = connected(url=row["url"], data=None, sign_in=False)
+                MinusGallery(there, "", row).delete()
             except MinusNotFound as error:
                 if error.error != "not_found":  # else its time was over
                     raise
@@ -3581,7 +3799,7 @@ def _unshare(word: str, connected: Callable[[], MinusConnection]) -> None:
             return
     api = connected()
     if place and _service_url(place) != api.url:
-        api = MinusConnection(url=place)
+        api = connected(url=place, data=None, sign_in=False)
     try:
         MinusGallery(api, name.removeprefix("m") if len(name) > 12 else name).delete()
     except MinusNotFound:
@@ -3602,7 +3820,12 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--data", metavar="DIR", help="the folder of this machine's own service")
     where.add_argument("-u", "--user", "--username", dest="username", metavar="USER")
     where.add_argument("--password", help="others can see it in the list of processes")
+    where.add_argument("--password-file", metavar="FILE", help="its first line is the password")
+    where.add_argument("--password-command", metavar="COMMAND", help="it prints the password")
     where.add_argument("--config", metavar="FILE", help="default: ~/.minus.conf")
+    where.add_argument("--cacert", metavar="FILE", help="trust these certificates, not the usual")
+    where.add_argument("-k", "--insecure", action="store_true", help="trust any certificate")
+    where.add_argument("--allow-http", action="store_true", help="http: beyond this machine too")
     where.add_argument("--force-https", action="store_true", help="accepted, as it always is so")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--put", metavar="FOLDER", help="store the files named behind it")
@@ -3663,10 +3886,15 @@ def _ask(prompt: str) -> str:
 
 
 def _run(options: argparse.Namespace, streams: Sequence[IO[str]]) -> int:
-    named = ("url", "config", "data", "debug", "username", "password")
+    named = ["url", "config", "data", "debug", "username", *_PASSWORDS]
+    named += ["allow_http", "cacert", "insecure"]
     connected = partial(connect, **{name: getattr(options, name) for name in named}, ask=_ask)
     how = {name: getattr(options, name) for name in ("on_conflict", "quiet", "jobs", "resume")}
     shell = MinusCLI(None, *streams, **how)
+    if options.password:
+        shell.warn("minus: others may have seen the password: --password-file FILE hides it")
+    if options.insecure:
+        shell.warn("minus: --insecure: anybody on the way can read and change what is sent")
     if options.verify and not options.names and Path(options.verify).is_file():
         shell.verify_sums(options.verify)
     elif options.share:
@@ -3731,11 +3959,14 @@ def main(argv: Sequence[str] | None = None, *streams: IO[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):  # names come in all scripts, whatever it knows
             stream.reconfigure(errors="backslashreplace")
     parser = _parser()
-    options = parser.parse_intermixed_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    end = words.index("--") if "--" in words else len(words)  # argparse would keep it as a name
+    options = parser.parse_intermixed_args(words[:end])
     actions = options.put, options.get, options.verify
     others = options.share, options.unshare, options.list_folders, options.web, options.shell
     if options.names[:1] == ["verify"] and options.names[1:] and not any((*actions, *others)):
         _, options.verify, *options.names = options.names
+    options.names += words[end + 1 :]
     if "" in (*actions, options.verify):
         parser.error("the folder's name is empty")
     takes = options.put or options.share or options.unshare

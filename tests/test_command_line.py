@@ -66,7 +66,8 @@ def state(account: Client, service: Service, tmp_path_factory: pytest.TempPathFa
     with pytest.MonkeyPatch.context() as patch:
         settle(patch, home)
         configure(home, service, username=account.name)
-        assert call("--password", PASSWORD, "--list-folders") == (0, "", "")
+        patch.setenv("MINUS_PASSWORD", PASSWORD)
+        assert call("--list-folders") == (0, "", "")
     return home / "state"
 
 

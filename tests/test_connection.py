@@ -289,14 +289,14 @@ def test_a_link_to_the_service_gets_the_token_by_https(far: Far, link: str, addr
 
 
 def test_without_force_https_a_link_by_http_gets_no_token(far: Far) -> None:
-    far = Far(far.wire, force_https=False)
+    far = Far(far.wire, force_https=False, allow_http=True)
     far.wire.get("http://minus.test/x", json={})
     far.request("http://minus.test/x")
     assert far.sent() == [("GET", "http://minus.test/x", None)]
 
 
 def test_a_service_named_by_http_is_spoken_to_by_http(far: Far) -> None:
-    far = Far(far.wire, "http://minus.test")
+    far = Far(far.wire, "http://minus.test", allow_http=True)
     far.wire.get("http://minus.test/x", json={})
     far.request("http://minus.test/x")
     assert far.sent() == [("GET", "http://minus.test/x", "Bearer ACCESS-1")]
@@ -550,7 +550,8 @@ def test_an_answer_may_not_be_endless(
     far.wire.get(
         f"{API}/x", body=gzip.compress(body) if packed else body, status=status, headers=headers
     )
-    why = "the answer is too long" if status == 200 else r"Bad Request \(400\)"
+    why = "the answer is packed, which was not asked for" if packed else "the answer is too long"
+    why = why if status == 200 else r"Bad Request \(400\)"
     with pytest.raises(MinusAPIError, match=f"^{why}$"):
         far.request("x")
 

@@ -264,7 +264,7 @@ def test_the_cookie_goes_to_api_v1_of_the_service_alone(far: Far) -> None:
     assert list(far.my_galleries()) == []
     for link in ("../GetItems/mX", "x", "https://evil.test/x", "http://minus.test:81/api/x"):
         if link.startswith("http:"):
-            far.force_https = False
+            far.force_https, far._allow_http = False, True
         far.request(link)
     sent = [
         (call.request.url, call.request.headers.get("Cookie"), auth)
@@ -463,6 +463,7 @@ def test_a_broken_list_of_editor_ids_is_put_aside_and_not_lost(
 ) -> None:
     assert local
     kept(tmp_path).parent.mkdir(parents=True)
+    kept(tmp_path).touch(0o600)
     kept(tmp_path).write_text('{"broken": ')
     gallery = shared(call("--share", "a.txt", "--url", open_service.url), open_service.url)
     assert list(json.loads(kept(tmp_path).read_text())) == [gallery.link]
@@ -474,6 +475,7 @@ def test_an_editor_id_outlives_an_address_that_knows_nothing(local: Path, tmp_pa
     with Script(answer(404, b"<html>moved</html>")) as moved:
         row = {"url": moved.url, "editor_id": "E" * 12, "reader_id": "R" * 12}
         kept(tmp_path).parent.mkdir(parents=True)
+        kept(tmp_path).touch(0o600)
         kept(tmp_path).write_text(json.dumps({f"{moved.url}m{'R' * 12}": row, "odd": "row"}))
         before = kept(tmp_path).read_text()
         assert call("--unshare", f"m{'R' * 12}").status == 4

@@ -301,7 +301,7 @@ def test_ls_lists_the_files_that_match(inside: Shell, user: Client, stuff: Row) 
 def test_a_hostile_service_drives_no_terminal_and_leaves_no_folder(
     shell: Shell, local: Path, name: str, shown: str, saved: str
 ) -> None:
-    far = "http://hostile.example/"
+    far = "https://hostile.example/"
     shell.api.url, shell.api._known = far, {}
     shell.cli.folder = MinusFolder(shell.api, f"{far}api/v2/folders/F", {"id": "F", "name": name})
     file = {"id": "I", "name": name, "title": name, "filesize": 4, "url_rawfile": f"{far}i"}
