@@ -49,6 +49,7 @@ from minus_server.errors import CannotServe
 from minus_server.schema import (
     UNPLACED,
     clients,
+    failures,
     files,
     folders,
     follows,
@@ -763,6 +764,29 @@ class Rows:
 
     def delete_old_sessions(self, now: int) -> None:
         self._db.execute(delete(sessions).where(sessions.c.expires <= now))
+
+    # --- sign-ins that failed ---
+
+    def failures(self, key: str) -> tuple[int, int]:
+        """How many are counted under this key, and the moment of the last; 0 and 0 for none."""
+        query = select(failures.c.count, failures.c.last).where(failures.c.key == key)
+        row = self._one(query)
+        return (0, 0) if row is None else (int(row[0]), int(row[1]))
+
+    def set_failures(self, key: str, count: int, last: int) -> None:
+        own = failures.c.key == key
+        if count <= 0:
+            self._db.execute(delete(failures).where(own))
+        elif not self._db.execute(
+            update(failures).where(own).values(count=count, last=last)
+        ).rowcount:
+            self._insert(failures, key=key, count=count, last=last)
+
+    def forget_failures(self, before: int, most: int) -> None:
+        """Remove those that are old, and all but the newest rows where there are too many."""
+        newest = select(func.max(failures.c.n)).scalar_subquery()
+        old = or_(failures.c.last < before, failures.c.n <= newest - most)
+        self._db.execute(delete(failures).where(old))
 
     # --- folders ---
 

@@ -27,9 +27,12 @@ def default_data() -> Path:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from minus_server import daemon
+    from minus_server.errors import CannotServe
     from minus_server.policy import Policy
 
-    base = arguments.image_base
+    base, cert, key = arguments.image_base, arguments.tls_cert, arguments.tls_key
+    if (cert is None) != (key is None):
+        raise CannotServe("--tls-cert and --tls-key go together")
     policy = Policy(
         registration=arguments.registration == "open",
         registration_quota=arguments.registration_quota,
@@ -41,6 +44,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         anonymous_days=arguments.anonymous_days,
         image_base=base if base is None or base.endswith("/") else f"{base}/",
         trusted_proxies=tuple(arguments.trusted_proxy),
+        old_clients=arguments.old_clients == "on",
     )
     return daemon.serve(
         daemon.Options(
@@ -50,6 +54,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             base_url=arguments.base_url,
             policy=policy,
             idle_exit=arguments.idle_exit,
+            tls=None if cert is None else (cert, key),
         )
     )
 
@@ -179,6 +184,7 @@ def _web_options(serve: argparse.ArgumentParser) -> None:
     for name, ways, about in (
         ("registration", ("closed", "open"), "whether anybody may make an account"),
         ("anonymous", ("on", "off"), "whether galleries can be made without an account"),
+        ("old-clients", ("on", "off"), "tokens by GET and in addresses, adding by reader ids"),
     ):
         shown = f"{about} (default: {ways[0]})"
         serve.add_argument(f"--{name}", choices=ways, default=ways[0], help=shown)
@@ -222,6 +228,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--idle-exit", type=float, metavar="SECONDS", help="end after so long without a request"
     )
+    for name, about in (("cert", "certificate with its chain, in PEM"), ("key", "its key, in PEM")):
+        serve.add_argument(f"--tls-{name}", type=Path, metavar="FILE", help=f"serve TLS: {about}")
     _web_options(serve)
     serve.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
     adduser = command("adduser", _adduser, "make an account; asks for its password")

@@ -19,6 +19,7 @@ SCOPES = ("read_public", "read_all", "upload_new", "modify_all", "modify_user")
 ID_LENGTH = 12  # base 62: 71 bits
 MAX_NAME = 255  # characters
 MAX_TEXT = 10_000  # characters of a caption, a description, a message
+MIN_PASSWORD = 8  # characters of one that is set anew
 MAX_PASSWORD = 1_024  # characters: a hash of more would be a way to keep the service busy
 MAX_PAGE = 10**9
 MAX_ORDER = 100_000  # ids in one item_ordering
@@ -330,6 +331,8 @@ def password(value: str) -> str:
     """A password to set."""
     if not value:
         raise BadRequest("The password is empty.")
+    if len(value) < MIN_PASSWORD:
+        raise BadRequest(f"The password is shorter than {MIN_PASSWORD} characters.")
     if len(value) > MAX_PASSWORD:
         raise BadRequest(f"The password is longer than {MAX_PASSWORD} characters.")
     if _SURROGATE.search(value):
