@@ -195,6 +195,17 @@ class Accounts:
             if not rows.delete_client(key, maker.n):
                 raise NotFound("You have no API client with this key.")
 
+    def every_client(self) -> list[tuple[Client, str]]:
+        """Every API client, each with the name of its user, if it has one."""
+        with self._catalog.read() as rows:
+            return rows.clients()
+
+    def drop_client(self, key: str) -> None:
+        """End an API client and every token it was given. Raises NotFound."""
+        with self._catalog.write() as rows:
+            if not rows.drop_client(key):
+                raise NotFound("There is no API client with this key.")
+
     def owner_client(self, name: str) -> tuple[str, str]:
         """Give the folder's owner a client that signs in as its account, which it makes if needed.
 

@@ -631,6 +631,24 @@ class Rows:
     def change_user(self, n: int, values: Mapping[str, object]) -> None:
         self._set(users, n, values)
 
+    def shut_out(self, n: int) -> None:
+        """End whatever signs somebody in as this user, and the clients that the user made."""
+        self.change_user(n, {"password_hash": None})
+        self.delete_tokens_of(n)
+        self.delete_sessions_of(n)
+        self._db.execute(delete(clients).where(or_(clients.c.maker_n == n, clients.c.owner_n == n)))
+
+    def delete_user(self, n: int) -> None:
+        """Remove a user who has no folders, with all that others' counters say of the user."""
+        self.shut_out(n)
+        followed = select(follows.c.followed_n).where(follows.c.follower_n == n)
+        less = update(users).where(users.c.n.in_(followed))
+        self._db.execute(less.values(karma=users.c.karma - 1))
+        starred = select(stars.c.folder_n).where(stars.c.user_n == n)
+        fewer = update(folders).where(folders.c.n.in_(starred))
+        self._db.execute(fewer.values(star_count=folders.c.star_count - 1))
+        self._db.execute(delete(users).where(users.c.n == n))
+
     def take_room(self, user_n: int, size: int) -> bool:
         """Count bytes against the quota. -> False where they do not fit"""
         return self._db.execute(_TAKE_ROOM, {"user": user_n, "size": size}).rowcount == 1
@@ -702,6 +720,17 @@ class Rows:
         """Remove a client with all its tokens, if this user made it."""
         own = and_(clients.c.id == client_id, clients.c.maker_n == maker_n)
         return self._db.execute(delete(clients).where(own)).rowcount == 1
+
+    def clients(self) -> list[tuple[Client, str]]:
+        """Every client, with the name of the user it stands for or was made by, if any."""
+        of_user = users.c.n == func.coalesce(clients.c.owner_n, clients.c.maker_n)
+        query = select(*Client.columns(), func.coalesce(users.c.username, ""))
+        found = self._all(query.outerjoin(users, of_user).order_by(clients.c.n))
+        return [(Client.of(row[:-1]), row[-1]) for row in found]
+
+    def drop_client(self, client_id: str) -> bool:
+        """Remove a client with all its tokens, whoever made it."""
+        return self._db.execute(delete(clients).where(clients.c.id == client_id)).rowcount == 1
 
     def change_client(self, n: int, values: Mapping[str, object]) -> None:
         self._set(clients, n, values)

@@ -115,6 +115,71 @@ def _addclient(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _shown(text: str) -> str:
+    """A text that somebody else chose, without what would drive the terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _clients(arguments: argparse.Namespace) -> int:
+    from minus_server.wire import date
+
+    print(f"{'API key':<14}{'Created':<21}{'User':<32}Name")
+    for client, user in _existing(arguments.data).accounts.every_client():
+        print(f"{client.id:<14}{date(client.created):<21}{user:<32}{_shown(client.name)}")
+    return 0
+
+
+def _agreed(arguments: argparse.Namespace, question: str) -> bool:
+    """Ask before something is removed for ever. Raises BadRequest where nobody can be asked."""
+    from minus_server.errors import BadRequest
+
+    if arguments.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise BadRequest("This removes for ever: add --yes, as nobody can be asked here.")
+    if input(f"{question} [y/N] ").strip().lower() in ("y", "yes"):
+        return True
+    print("Nothing was removed.")
+    return False
+
+
+def _deluser(arguments: argparse.Namespace) -> int:
+    service = _existing(arguments.data)
+    user = service.accounts.user(arguments.name)
+    if not _agreed(arguments, f"Remove {user.username} with {user.used} bytes of files?"):
+        return 1
+    service.library.remove_user(user)
+    return 0
+
+
+def _delclient(arguments: argparse.Namespace) -> int:
+    accounts = _existing(arguments.data).accounts
+    if not _agreed(arguments, f"Remove the API client {_shown(arguments.key)} with its tokens?"):
+        return 1
+    accounts.drop_client(arguments.key)
+    return 0
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    from minus_server.catalog import File
+    from minus_server.names import named_by
+
+    library = _existing(arguments.data).library
+    found = library.linked(*named_by(arguments.link))
+    if isinstance(found, File):
+        question = f"Remove the file {_shown(found.name)} ({found.size} bytes)?"
+    else:
+        whose = f" of {found.owner_username}" if found.owner_username else ""
+        question = f"Remove the gallery {_shown(found.name)}{whose} ({found.file_count} files)?"
+    if not _agreed(arguments, question):
+        return 1
+    if isinstance(found, File):
+        library.remove_files(library.linked_folder(found.folder_id), [found])
+    else:
+        library.remove_folder(found, forget=True)
+    return 0
+
+
 def _stop(arguments: argparse.Namespace) -> int:
     from minus_server import daemon
 
@@ -213,9 +278,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
-        name: str, run: Callable[[argparse.Namespace], int], about: str
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        about: str,
+        *more: argparse.ArgumentParser,
     ) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, parents=[data], help=about, description=about)
+        added = commands.add_parser(name, parents=[data, *more], help=about, description=about)
         added.set_defaults(run=run)
         return added
 
@@ -240,6 +308,15 @@ def _parser() -> argparse.ArgumentParser:
     command("passwd", _passwd, "change a password").add_argument("name")
     command("users", _users, "list the accounts")
     command("addclient", _addclient, "make an API key; prints a config file").add_argument("name")
+    command("clients", _clients, "list the API keys")
+    yes = argparse.ArgumentParser(add_help=False)
+    yes.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    for name, run, operand, about in (
+        ("deluser", _deluser, "name", "remove an account with all it has"),
+        ("delclient", _delclient, "key", "remove an API key; what signed in with it is signed out"),
+        ("remove", _remove, "link", "remove a gallery or an item, by a link to it or its id"),
+    ):
+        command(name, run, about, yes).add_argument(operand, metavar=operand.upper())
     command("stop", _stop, "end the service of the data folder")
     command("check", _check, "read every file and compare it with its SHA-256")
     return parser
@@ -255,6 +332,8 @@ def main(argv: list[str] | None = None) -> int:
         print(_MISSING.format(error), file=sys.stderr)
     except OSError as error:
         print(f"minus-server: {error}", file=sys.stderr)
+    except EOFError:
+        print("minus-server: nothing was typed", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
     return 1
