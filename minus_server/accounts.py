@@ -5,6 +5,7 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import argon2
 import argon2.exceptions
@@ -12,6 +13,9 @@ import argon2.exceptions
 from minus_server import names
 from minus_server.catalog import Catalog, Client, IntegrityError, Message, Token, User
 from minus_server.errors import BadRequest, Forbidden, GrantRefused, NotFound, NotSignedIn
+
+if TYPE_CHECKING:
+    from minus_server.throttle import SignIns
 
 ACCESS_SECONDS = 3600
 REFRESH_SECONDS = 180 * 24 * 3600
@@ -66,9 +70,10 @@ def _taken() -> BadRequest:
 class Accounts:
     """Users and what they sign in with."""
 
-    def __init__(self, catalog: Catalog, clock: Clock) -> None:
+    def __init__(self, catalog: Catalog, clock: Clock, sign_ins: "SignIns") -> None:
         self._catalog = catalog
         self._clock = clock
+        self._sign_ins = sign_ins
 
     def _now(self) -> int:
         return int(self._clock())
@@ -99,11 +104,19 @@ class Accounts:
                 created=self._now(),
             )
 
-    def check_password(self, name: str, password: str) -> User | None:
-        """The account that a username and a password open; None where they open none."""
+    def check_password(self, name: str, password: str, address: str) -> User | None:
+        """The account that a username and a password open; None where they open none.
+
+        address   where they come from. Raises TooMany after wrong ones from there.
+        """
+        slug = names.slug(name)
+        self._sign_ins.begin(slug, address)
         with self._catalog.read() as rows:
-            user = rows.user_by_slug(names.slug(name))
-        return user if self._check_password(user, password) else None
+            user = rows.user_by_slug(slug)
+        if not self._check_password(user, password):
+            return None
+        self._sign_ins.passed(slug, address)
+        return user
 
     def set_password(self, name: str, password: str) -> None:
         """Change a password; whoever was signed in with the old one is signed out."""
@@ -182,6 +195,17 @@ class Accounts:
             if not rows.delete_client(key, maker.n):
                 raise NotFound("You have no API client with this key.")
 
+    def every_client(self) -> list[tuple[Client, str]]:
+        """Every API client, each with the name of its user, if it has one."""
+        with self._catalog.read() as rows:
+            return rows.clients()
+
+    def drop_client(self, key: str) -> None:
+        """End an API client and every token it was given. Raises NotFound."""
+        with self._catalog.write() as rows:
+            if not rows.drop_client(key):
+                raise NotFound("There is no API client with this key.")
+
     def owner_client(self, name: str) -> tuple[str, str]:
         """Give the folder's owner a client that signs in as its account, which it makes if needed.
 
@@ -237,11 +261,17 @@ class Accounts:
         return client
 
     def sign_in(
-        self, client_id: str, client_secret: str, username: str, password: str, scope: str
+        self,
+        client_id: str,
+        client_secret: str,
+        username: str,
+        password: str,
+        scope: str,
+        address: str,
     ) -> Grant:
-        """Give tokens for a password (RFC 6749 section 4.3)."""
+        """Give tokens for a password (RFC 6749 section 4.3) that came from this address."""
         client = self._client(client_id, client_secret)
-        user = self.check_password(username, password)
+        user = self.check_password(username, password, address)
         if user is None:
             raise GrantRefused("invalid_grant", WRONG_PASSWORD)
         return self._first_grant(client, user.n, scope)

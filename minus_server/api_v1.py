@@ -84,7 +84,7 @@ def sign_in(visit: Visit) -> Response:
         missing["password"] = "A password is required."
     if missing:
         return _refused(missing)
-    user = visit.service.accounts.check_password(name, password)
+    user = visit.service.accounts.check_password(name, password, visit.address)
     if user is None:
         return _refused({"password": WRONG_PASSWORD})
     response = json_response(_DONE)

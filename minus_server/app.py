@@ -13,13 +13,15 @@ import anyio
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from minus_server import (
     api_v1,
@@ -37,26 +39,41 @@ from minus_server import (
 )
 from minus_server.catalog import is_disk_full
 from minus_server.endpoints import json_response, signed_in
-from minus_server.errors import DiskFull, Refused
+from minus_server.errors import DiskFull, Refused, TooMany
 from minus_server.service import Service
-from minus_server.web import Handler, answers
+from minus_server.throttle import Misses
+from minus_server.web import Handler, address, answers
 from minus_server.wire import Wire
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SLASHES = re.compile(r"/{2,}")
+_GUESSABLE = re.compile(r"/(?:[ijklmu]|api/)")  # addresses that begin so have an id or a name
+DELAYED_AT_ONCE = 100  # sign-ins that wait
+HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 class Door:
-    """What every request passes first: the address is tidied, a foreign `Host` turned away.
+    """What every request passes first: the address is tidied, a foreign `Host` turned away, so
+    is for a while who asked for many ids that are none.
 
-    host   the only `Host` that is answered, None for any. On a service that trusts its
-           machine, a page of another site could else reach it under its own name.
+    host     the only `Host` that is answered, None for any. On a service that trusts its
+             machine, a page of another site could else reach it under its own name.
+    headers  that every answer has
     """
 
-    def __init__(self, app: ASGIApp, host: str | None, activity: "Activity") -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        host: str | None,
+        activity: "Activity",
+        misses: Misses,
+        headers: dict[str, str],
+    ) -> None:
         self._app = app
         self._hosts = None if host is None else {host, _as_localhost(host)}
         self._activity = activity
+        self._misses = misses
+        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -70,7 +87,26 @@ class Door:
             path = _SLASHES.sub("/", scope["path"])
             scope["path"] = path.rstrip("/") or "/"
             scope.setdefault("extensions", {})
-            await self._app(scope, receive, send)
+            await self._counted(scope, receive, send)
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        asker = address(request) if _GUESSABLE.match(scope["path"]) else None
+
+        async def send_with(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(self._headers)
+                if asker is not None and message["status"] == 404:
+                    self._misses.count(asker)
+            await send(message)
+
+        if asker is not None and (seconds := self._misses.wait(asker)):
+            refusal = TooMany("Too many addresses that lead nowhere were asked for from here.")
+            refusal.retry_after = seconds
+            answer = await run_in_threadpool(_refused, request, refusal)
+            await answer(scope, receive, send_with)
+        else:
+            await self._app(scope, receive, send_with)
 
 
 class Activity:
@@ -109,7 +145,8 @@ def _refused(request: Request, error: Exception) -> Response:
         place = f"{pages.root_of(request.app.state.wire.base)}signin?next={onward}"
         return RedirectResponse(place, 303)
     if pages.wants_page(request):
-        return pages.error_page(request, error.status, str(error))
+        response = pages.error_page(request, error.status, str(error))
+        return _retried(response, error)
     body: dict[str, object] = {"error": error.error, "error_description": str(error)}
     if error.status == 401 and error.error == "invalid_token":
         body["invalid_token"] = True
@@ -119,6 +156,12 @@ def _refused(request: Request, error: Exception) -> Response:
     if error.status == 401:
         scheme = "Basic" if error.error == "invalid_client" else "Bearer"
         response.headers["WWW-Authenticate"] = f'{scheme} realm="minus"'
+    return _retried(response, error)
+
+
+def _retried(response: Response, error: Refused) -> Response:
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
     return response
 
 
@@ -264,10 +307,20 @@ def build(service: Service, base_url: str, activity: Activity, *, only_host: boo
     app = Starlette(
         routes=ROUTES,
         exception_handlers=handlers,
-        middleware=[Middleware(Door, host=host, activity=activity)],
+        middleware=[
+            Middleware(
+                Door,
+                host=host,
+                activity=activity,
+                misses=Misses(time.monotonic),
+                headers=HSTS if base_url.startswith("https:") else {},
+            )
+        ],
     )
     app.state.service = service
     app.state.sign_ins = anyio.CapacityLimiter(oauth.AT_ONCE)
+    app.state.delayed = anyio.CapacityLimiter(DELAYED_AT_ONCE)
+    app.state.batches = anyio.CapacityLimiter(batches.AT_ONCE)
     app.state.keeping = anyio.CapacityLimiter(uploads.KEPT_AT_ONCE)
     app.state.drawings = anyio.CapacityLimiter(links.DRAWINGS_AT_ONCE)
     app.state.wire = Wire(base_url, service.clock)

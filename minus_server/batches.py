@@ -21,6 +21,8 @@ BATCH_FILES = 1_000
 BATCH_FILE_BYTES = MAX_SMALL  # of one file
 BATCH_BYTES = 2 << 20  # of all the files
 MAX_BODY = 2 * BATCH_BYTES  # bytes, with all headers: it is held in memory
+AT_ONCE = 16  # bodies that are held; others wait before they are read
+_LEAST_RATE = 16 * 1024  # bytes a second: who comes slower keeps others waiting
 _FIELDS = names.some_of(tuple(FILE))
 
 
@@ -38,8 +40,9 @@ async def add(request: Request) -> Response:
     try:
         boundary = parse.boundary(request.headers.get("content-type", ""))
         folder, wanted = await run_in_threadpool(check)
-        body = await _body(request)
-        return await in_turn(request, lambda: _keep(request, folder, boundary, body, wanted))
+        async with request.app.state.batches:
+            body = await _body(request)
+            return await in_turn(request, lambda: _keep(request, folder, boundary, body, wanted))
     except (Refused, OSError):
         await drain(request)
         raise
@@ -51,7 +54,7 @@ async def _body(request: Request) -> bytes:
     if parse.content_length(request) > MAX_BODY:
         raise refusal
     blocks, size = [], 0
-    async for block in parse.body(request):
+    async for block in parse.body(request, _LEAST_RATE):
         blocks.append(block)
         size += len(block)
         if size > MAX_BODY:

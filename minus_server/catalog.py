@@ -49,6 +49,7 @@ from minus_server.errors import CannotServe
 from minus_server.schema import (
     UNPLACED,
     clients,
+    failures,
     files,
     folders,
     follows,
@@ -630,6 +631,24 @@ class Rows:
     def change_user(self, n: int, values: Mapping[str, object]) -> None:
         self._set(users, n, values)
 
+    def shut_out(self, n: int) -> None:
+        """End whatever signs somebody in as this user, and the clients that the user made."""
+        self.change_user(n, {"password_hash": None})
+        self.delete_tokens_of(n)
+        self.delete_sessions_of(n)
+        self._db.execute(delete(clients).where(or_(clients.c.maker_n == n, clients.c.owner_n == n)))
+
+    def delete_user(self, n: int) -> None:
+        """Remove a user who has no folders, with all that others' counters say of the user."""
+        self.shut_out(n)
+        followed = select(follows.c.followed_n).where(follows.c.follower_n == n)
+        less = update(users).where(users.c.n.in_(followed))
+        self._db.execute(less.values(karma=users.c.karma - 1))
+        starred = select(stars.c.folder_n).where(stars.c.user_n == n)
+        fewer = update(folders).where(folders.c.n.in_(starred))
+        self._db.execute(fewer.values(star_count=folders.c.star_count - 1))
+        self._db.execute(delete(users).where(users.c.n == n))
+
     def take_room(self, user_n: int, size: int) -> bool:
         """Count bytes against the quota. -> False where they do not fit"""
         return self._db.execute(_TAKE_ROOM, {"user": user_n, "size": size}).rowcount == 1
@@ -702,6 +721,17 @@ class Rows:
         own = and_(clients.c.id == client_id, clients.c.maker_n == maker_n)
         return self._db.execute(delete(clients).where(own)).rowcount == 1
 
+    def clients(self) -> list[tuple[Client, str]]:
+        """Every client, with the name of the user it stands for or was made by, if any."""
+        of_user = users.c.n == func.coalesce(clients.c.owner_n, clients.c.maker_n)
+        query = select(*Client.columns(), func.coalesce(users.c.username, ""))
+        found = self._all(query.outerjoin(users, of_user).order_by(clients.c.n))
+        return [(Client.of(row[:-1]), row[-1]) for row in found]
+
+    def drop_client(self, client_id: str) -> bool:
+        """Remove a client with all its tokens, whoever made it."""
+        return self._db.execute(delete(clients).where(clients.c.id == client_id)).rowcount == 1
+
     def change_client(self, n: int, values: Mapping[str, object]) -> None:
         self._set(clients, n, values)
 
@@ -763,6 +793,29 @@ class Rows:
 
     def delete_old_sessions(self, now: int) -> None:
         self._db.execute(delete(sessions).where(sessions.c.expires <= now))
+
+    # --- sign-ins that failed ---
+
+    def failures(self, key: str) -> tuple[int, int]:
+        """How many are counted under this key, and the moment of the last; 0 and 0 for none."""
+        query = select(failures.c.count, failures.c.last).where(failures.c.key == key)
+        row = self._one(query)
+        return (0, 0) if row is None else (int(row[0]), int(row[1]))
+
+    def set_failures(self, key: str, count: int, last: int) -> None:
+        own = failures.c.key == key
+        if count <= 0:
+            self._db.execute(delete(failures).where(own))
+        elif not self._db.execute(
+            update(failures).where(own).values(count=count, last=last)
+        ).rowcount:
+            self._insert(failures, key=key, count=count, last=last)
+
+    def forget_failures(self, before: int, most: int) -> None:
+        """Remove those that are old, and all but the newest rows where there are too many."""
+        newest = select(func.max(failures.c.n)).scalar_subquery()
+        old = or_(failures.c.last < before, failures.c.n <= newest - most)
+        self._db.execute(delete(failures).where(old))
 
     # --- folders ---
 

@@ -27,9 +27,12 @@ def default_data() -> Path:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from minus_server import daemon
+    from minus_server.errors import CannotServe
     from minus_server.policy import Policy
 
-    base = arguments.image_base
+    base, cert, key = arguments.image_base, arguments.tls_cert, arguments.tls_key
+    if (cert is None) != (key is None):
+        raise CannotServe("--tls-cert and --tls-key go together")
     policy = Policy(
         registration=arguments.registration == "open",
         registration_quota=arguments.registration_quota,
@@ -41,6 +44,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         anonymous_days=arguments.anonymous_days,
         image_base=base if base is None or base.endswith("/") else f"{base}/",
         trusted_proxies=tuple(arguments.trusted_proxy),
+        old_clients=arguments.old_clients == "on",
     )
     return daemon.serve(
         daemon.Options(
@@ -50,6 +54,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             base_url=arguments.base_url,
             policy=policy,
             idle_exit=arguments.idle_exit,
+            tls=None if cert is None else (cert, key),
         )
     )
 
@@ -107,6 +112,71 @@ def _addclient(arguments: argparse.Namespace) -> int:
 
     key, secret = open_service(arguments.data).accounts.add_client(arguments.name)
     print(f"[api]\nurl: {served_at(arguments.data)}\napi_key: {key}\napi_secret: {secret}")
+    return 0
+
+
+def _shown(text: str) -> str:
+    """A text that somebody else chose, without what would drive the terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _clients(arguments: argparse.Namespace) -> int:
+    from minus_server.wire import date
+
+    print(f"{'API key':<14}{'Created':<21}{'User':<32}Name")
+    for client, user in _existing(arguments.data).accounts.every_client():
+        print(f"{client.id:<14}{date(client.created):<21}{user:<32}{_shown(client.name)}")
+    return 0
+
+
+def _agreed(arguments: argparse.Namespace, question: str) -> bool:
+    """Ask before something is removed for ever. Raises BadRequest where nobody can be asked."""
+    from minus_server.errors import BadRequest
+
+    if arguments.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise BadRequest("This removes for ever: add --yes, as nobody can be asked here.")
+    if input(f"{question} [y/N] ").strip().lower() in ("y", "yes"):
+        return True
+    print("Nothing was removed.")
+    return False
+
+
+def _deluser(arguments: argparse.Namespace) -> int:
+    service = _existing(arguments.data)
+    user = service.accounts.user(arguments.name)
+    if not _agreed(arguments, f"Remove {user.username} with {user.used} bytes of files?"):
+        return 1
+    service.library.remove_user(user)
+    return 0
+
+
+def _delclient(arguments: argparse.Namespace) -> int:
+    accounts = _existing(arguments.data).accounts
+    if not _agreed(arguments, f"Remove the API client {_shown(arguments.key)} with its tokens?"):
+        return 1
+    accounts.drop_client(arguments.key)
+    return 0
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    from minus_server.catalog import File
+    from minus_server.names import named_by
+
+    library = _existing(arguments.data).library
+    found = library.linked(*named_by(arguments.link))
+    if isinstance(found, File):
+        question = f"Remove the file {_shown(found.name)} ({found.size} bytes)?"
+    else:
+        whose = f" of {found.owner_username}" if found.owner_username else ""
+        question = f"Remove the gallery {_shown(found.name)}{whose} ({found.file_count} files)?"
+    if not _agreed(arguments, question):
+        return 1
+    if isinstance(found, File):
+        library.remove_files(library.linked_folder(found.folder_id), [found])
+    else:
+        library.remove_folder(found, forget=True)
     return 0
 
 
@@ -179,6 +249,7 @@ def _web_options(serve: argparse.ArgumentParser) -> None:
     for name, ways, about in (
         ("registration", ("closed", "open"), "whether anybody may make an account"),
         ("anonymous", ("on", "off"), "whether galleries can be made without an account"),
+        ("old-clients", ("on", "off"), "tokens by GET and in addresses, adding by reader ids"),
     ):
         shown = f"{about} (default: {ways[0]})"
         serve.add_argument(f"--{name}", choices=ways, default=ways[0], help=shown)
@@ -207,9 +278,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
-        name: str, run: Callable[[argparse.Namespace], int], about: str
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        about: str,
+        *more: argparse.ArgumentParser,
     ) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, parents=[data], help=about, description=about)
+        added = commands.add_parser(name, parents=[data, *more], help=about, description=about)
         added.set_defaults(run=run)
         return added
 
@@ -222,6 +296,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--idle-exit", type=float, metavar="SECONDS", help="end after so long without a request"
     )
+    for name, about in (("cert", "certificate with its chain, in PEM"), ("key", "its key, in PEM")):
+        serve.add_argument(f"--tls-{name}", type=Path, metavar="FILE", help=f"serve TLS: {about}")
     _web_options(serve)
     serve.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
     adduser = command("adduser", _adduser, "make an account; asks for its password")
@@ -232,6 +308,15 @@ def _parser() -> argparse.ArgumentParser:
     command("passwd", _passwd, "change a password").add_argument("name")
     command("users", _users, "list the accounts")
     command("addclient", _addclient, "make an API key; prints a config file").add_argument("name")
+    command("clients", _clients, "list the API keys")
+    yes = argparse.ArgumentParser(add_help=False)
+    yes.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    for name, run, operand, about in (
+        ("deluser", _deluser, "name", "remove an account with all it has"),
+        ("delclient", _delclient, "key", "remove an API key; what signed in with it is signed out"),
+        ("remove", _remove, "link", "remove a gallery or an item, by a link to it or its id"),
+    ):
+        command(name, run, about, yes).add_argument(operand, metavar=operand.upper())
     command("stop", _stop, "end the service of the data folder")
     command("check", _check, "read every file and compare it with its SHA-256")
     return parser
@@ -247,6 +332,8 @@ def main(argv: list[str] | None = None) -> int:
         print(_MISSING.format(error), file=sys.stderr)
     except OSError as error:
         print(f"minus-server: {error}", file=sys.stderr)
+    except EOFError:
+        print("minus-server: nothing was typed", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
     return 1

@@ -7,7 +7,6 @@ begins, and tells a client of the same user where to go; `address.json` outlives
 
 import asyncio
 import fcntl
-import ipaddress
 import json
 import os
 import pwd
@@ -15,6 +14,7 @@ import re
 import signal
 import socket
 import sqlite3
+import ssl
 import sys
 import time
 from contextlib import suppress
@@ -22,13 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 from sqlalchemy.exc import SQLAlchemyError
 
 from minus_server import __version__
+from minus_server.addresses import is_loopback
 from minus_server.app import Activity, build
 from minus_server.embedded import read_json
 from minus_server.errors import CannotServe, Refused
@@ -59,6 +60,7 @@ class Options:
     base_url: str | None = None
     policy: Policy = DEFAULT_POLICY
     idle_exit: float | None = None  # seconds without a request
+    tls: tuple[Path, Path] | None = None  # certificate with its chain, key
 
     @property
     def embedded(self) -> bool:
@@ -118,14 +120,6 @@ def served_at(data: Path) -> str:
     return str(found.get("url", f"http://127.0.0.1:{Options.port}/"))
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def owner_name() -> str:
     """The operating system's name for who runs this, as an account may be named."""
     name = re.sub(r"[^A-Za-z0-9._-]", "-", pwd.getpwuid(os.getuid()).pw_name).lstrip("._-")
@@ -142,6 +136,8 @@ def serve(options: Options) -> int:
             f"{options.host} is not a loopback address: say with --base-url which address"
             " others use, so that links lead there."
         )
+    if options.tls is not None:
+        _check_pair(*options.tls)
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     if options.embedded:
         options.data.chmod(0o700)
@@ -159,6 +155,20 @@ def serve(options: Options) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
         service.close()
     return 0
+
+
+def _check_pair(cert: Path, key: Path) -> None:
+    """Raises CannotServe for files that are no certificate and its key."""
+    for path in (cert, key):
+        if not os.access(path, os.R_OK):
+            raise CannotServe(f"{path} cannot be read")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(cert, key, password="")  # asks nobody for one
+    except (OSError, ValueError):  # what it says names numbers of OpenSSL
+        raise CannotServe(
+            f"{cert} and {key} are no certificate and its key, in PEM and without a password"
+        ) from None
 
 
 def _bind(options: Options) -> socket.socket:
@@ -199,7 +209,8 @@ class _Process:
         self._socket = _bind(options)
         self._port: int = self._socket.getsockname()[1]
         host = f"[{options.host}]" if ":" in options.host else options.host
-        self._address = f"http://{host}:{self._port}/"
+        scheme = "http" if options.tls is None else "https"
+        self._address = f"{scheme}://{host}:{self._port}/"
         base = options.base_url or self._address
         self._base_url = base if base.endswith("/") else f"{base}/"
         self._ready = options.data / "service.json"
@@ -212,7 +223,11 @@ class _Process:
             websockets=False,
             log_level=LogLevels.error,
             log_dictconfig=_LOGGING,
+            http=HTTPModes.http1,  # of HTTP/2 the head has no limit
             http1_settings=HTTP1Settings(max_buffer_size=1 << 20),
+            ssl_cert=options.tls and options.tls[0],
+            ssl_key=options.tls and options.tls[1],
+            ssl_protocol_min=SSLProtocols.tls12,
         )
 
     async def run(self) -> None:

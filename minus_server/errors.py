@@ -7,11 +7,13 @@ class Refused(Exception):
     status   HTTP status of the answer
     error    the machine's word for it, RFC 6749 and RFC 6750 where they have one
     file     the id or name of the file that is to blame, where there is one
+    retry_after   seconds after which it may be tried again, where that is known
     """
 
     status = 400
     error = "invalid_request"
     file: str | None = None
+    retry_after: int | None = None
 
     def __init__(self, why: str, error: str | None = None) -> None:
         super().__init__(why)
@@ -72,7 +74,7 @@ class TooLarge(Refused):
 
 
 class TooMany(Refused):
-    """The limit by the hour is reached."""
+    """A limit by time is reached."""
 
     status = 429
     error = "too_many_requests"

@@ -176,7 +176,7 @@ def unfollow(visit: Visit) -> Response:
 
 def signin(visit: Visit) -> Response:
     name, password = visit.fields.get("username", ""), visit.fields.get("password1", "")
-    user = visit.service.accounts.check_password(name, password)
+    user = visit.service.accounts.check_password(name, password, visit.address)
     onward = pages.local_path(visit)
     if user is None:
         return pages.render(
@@ -233,7 +233,7 @@ def password(visit: Visit) -> Response:
     accounts = visit.service.accounts
     first, second = fields.get("password1", ""), fields.get("password2", "")
     problem = None
-    if accounts.check_password(me.slug, fields.get("old", "")) is None:
+    if accounts.check_password(me.slug, fields.get("old", ""), visit.address) is None:
         problem = "The old password is wrong."
     elif first != second:
         problem = "The password does not match."

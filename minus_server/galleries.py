@@ -1,17 +1,18 @@
 """The rules for galleries: folders as API v1 and the pages see them.
 
 A gallery of a user's is changed by that user alone. One that was made without an account is
-changed by whoever holds its editor id; its reader id, which everyone sees, can only add to it.
+changed by whoever holds its editor id; its reader id, which everyone sees, can only add to it,
+where old clients are served.
 """
 
 import contextlib
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from minus_server import names
 from minus_server.accounts import Clock
+from minus_server.addresses import network
 from minus_server.catalog import Catalog, Entry, File, Folder, User
 from minus_server.errors import BadRequest, Forbidden, NotFound, TooMany
 from minus_server.library import Incoming, Library
@@ -69,7 +70,8 @@ class Galleries:
         folder = self._library.linked_folder(gallery_id, user)
         if folder.owner_n is None:
             may_edit = folder.editor_id in (gallery_id, *editors)
-            return Held(folder, may_add=self._policy.anonymous, may_edit=may_edit)
+            may_add = self._policy.anonymous and (may_edit or self._policy.old_clients)
+            return Held(folder, may_add=may_add, may_edit=may_edit)
         own = user is not None and folder.owner_n == user.n
         return Held(folder, may_add=own, may_edit=own)
 
@@ -110,7 +112,7 @@ class Galleries:
     def _addable(self, name: str, user: User | None) -> Folder:
         held = self.held(name, user)
         if not held.may_add:
-            if held.folder.owner_n is None:
+            if held.folder.owner_n is None and not self._policy.anonymous:
                 raise Forbidden("This service takes files of signed-in users only.", "forbidden")
             raise _not_allowed(held.folder)
         return held.folder
@@ -158,16 +160,3 @@ def _not_allowed(folder: Folder) -> Forbidden:
     if folder.owner_n is None:
         return Forbidden("This takes the editor id of the gallery.", "forbidden")
     return Forbidden("Only the gallery's owner may do this: sign in first.", "forbidden")
-
-
-def network(address: str) -> str:
-    """What counts as one address: an IPv4 address, the /64 of an IPv6 one."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return "elsewhere"
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped:
-            return str(found.ipv4_mapped)
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return str(found)

@@ -358,6 +358,20 @@ class Library:
             self._blobs.delete(key)
         return True
 
+    def remove_user(self, user: User) -> None:
+        """Remove an account and all that it has. It is signed out first, so that nothing comes."""
+        with self._catalog.write() as rows:
+            rows.shut_out(user.n)
+        while True:
+            with self._catalog.write() as rows:
+                left = rows.folders_of(user.n, 0, Part(_ROWS_AT_ONCE), public_only=False)[1]
+                if not left:
+                    rows.delete_user(user.n)
+                    return
+            for folder in left:
+                with contextlib.suppress(NotFound):  # somebody deleted it meanwhile
+                    self.remove_folder(folder, forget=True)
+
     def star(self, caller: Caller, folder_id: str) -> Folder:
         """Put a folder among the caller's favourites."""
         caller.need("modify_user")
@@ -447,6 +461,16 @@ class Library:
         if file is None:
             raise _no_file()
         return file
+
+    def linked(self, letter: str, name: str) -> Folder | File:
+        """What the operator named: by the letter of its link, or by a bare id alone."""
+        if letter in ("", "m"):
+            try:
+                return self.linked_folder(name)
+            except NotFound:
+                if letter:
+                    raise
+        return self.linked_file(name)
 
     def size(self, folder: Folder) -> int:
         """The bytes of all files of a folder."""

@@ -11,7 +11,7 @@ import secrets
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from minus_server.errors import BadRequest, NotFound, TooLarge
 
@@ -19,6 +19,7 @@ SCOPES = ("read_public", "read_all", "upload_new", "modify_all", "modify_user")
 ID_LENGTH = 12  # base 62: 71 bits
 MAX_NAME = 255  # characters
 MAX_TEXT = 10_000  # characters of a caption, a description, a message
+MIN_PASSWORD = 8  # characters of one that is set anew
 MAX_PASSWORD = 1_024  # characters: a hash of more would be a way to keep the service busy
 MAX_PAGE = 10**9
 MAX_ORDER = 100_000  # ids in one item_ordering
@@ -36,6 +37,7 @@ _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _IDS = len(_ALPHABET) ** ID_LENGTH
 _ID = re.compile(rf"[A-Za-z0-9]{{{ID_LENGTH}}}")
 _LISTED_ID = re.compile(rf"""\s*(?:u?(["']))?({_ID.pattern})(?(1)\1)\s*""")
+_LINKED = re.compile(rf"(?:^|/)([mlijk]?)({_ID.pattern})(?![A-Za-z0-9])")
 _ID_IN_TEXT = re.compile(rf"(?<![A-Za-z0-9])[A-Za-z0-9]{{{ID_LENGTH}}}(?![A-Za-z0-9])")
 _USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
@@ -77,6 +79,21 @@ def gallery_id(text: str) -> str:
     if not is_id(name):
         raise NotFound("There is no such gallery.")
     return name
+
+
+def named_by(link: str) -> tuple[str, str]:
+    """What a link names, for the operator. -> its letter, empty for a bare id; the id
+
+    Raises BadRequest for a user's page and for what has no id.
+    """
+    path = urlsplit(link.strip()).path
+    if path.startswith("/u"):
+        raise BadRequest("This is a user's page: `deluser` removes a user.")
+    found = _LINKED.findall(path)
+    if not found:
+        raise BadRequest("This is no link to a gallery or an item, and no id of one.")
+    letter, name = found[-1]
+    return str(letter), str(name)
 
 
 def link_id(link: str) -> str:
@@ -330,6 +347,8 @@ def password(value: str) -> str:
     """A password to set."""
     if not value:
         raise BadRequest("The password is empty.")
+    if len(value) < MIN_PASSWORD:
+        raise BadRequest(f"The password is shorter than {MIN_PASSWORD} characters.")
     if len(value) > MAX_PASSWORD:
         raise BadRequest(f"The password is longer than {MAX_PASSWORD} characters.")
     if _SURROGATE.search(value):

@@ -7,6 +7,7 @@ token in any of four places; all of that is settled here and nowhere else.
 import base64
 import binascii
 import json
+import time
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -22,16 +23,27 @@ _SMALL = 64 * 1024  # bytes of a body that is read without a thread of its own
 MAX_FIELDS_SIZE = 1024 * 1024  # bytes of all fields beside an upload
 MAX_FIELDS = 1_000
 STALL_SECONDS = 60  # without a byte of the body
+FORM_SECONDS = 60  # for all of a body that is no upload
+GRACE_SECONDS = 60  # of waiting, before an average is asked for
+LEAST_RATE = 1024  # bytes a second
+_TOKENS = frozenset({"access_token", "bearer_token"})
+_SECRETS = frozenset(
+    {"client_secret", "old", "password", "password1", "password2", "refresh_token"}
+)
 
 Parameters = dict[str, str]
 
 
-async def body(request: Request) -> AsyncIterator[bytes]:
-    """The body's blocks, whole: a body shorter than its Content-Length raises ClientDisconnect."""
+async def body(request: Request, rate: int = LEAST_RATE) -> AsyncIterator[bytes]:
+    """The body's blocks, whole: a body shorter than its Content-Length raises ClientDisconnect.
+
+    rate   bytes a second that must come on average, after a while. Raises TimedOut.
+    """
     expected = _length(request)
-    seen = 0
+    seen, waited = 0, 0.0  # what we do with the blocks is no waiting
     blocks = request.stream()
     while True:
+        began = time.monotonic()
         try:
             with anyio.fail_after(STALL_SECONDS):
                 block = await anext(blocks)
@@ -40,6 +52,9 @@ async def body(request: Request) -> AsyncIterator[bytes]:
         except TimeoutError:
             raise TimedOut(f"No byte came for {STALL_SECONDS} seconds.") from None
         seen += len(block)
+        waited += time.monotonic() - began
+        if seen < (waited - GRACE_SECONDS) * rate:
+            raise TimedOut(f"Less than {rate} bytes a second came.")
         if block:
             yield block
     if expected is not None and seen < expected:
@@ -57,8 +72,17 @@ def content_length(request: Request) -> int:
 
 
 def query(request: Request) -> Parameters:
-    """The parameters of the query; of a repeated one the last counts."""
-    return _pairs(request.url.query)
+    """The parameters of the query; of a repeated one the last counts.
+
+    Raises NotSignedIn for a token, BadRequest for another secret, where old clients are not served.
+    """
+    found = _pairs(request.url.query)
+    if not request.app.state.service.policy.old_clients:
+        if _TOKENS & found.keys():
+            raise NotSignedIn("The token belongs into the header Authorization, not the address.")
+        if _SECRETS & found.keys():
+            raise BadRequest("Passwords and secrets belong into the body, not into the address.")
+    return found
 
 
 def _pairs(text: str) -> Parameters:
@@ -87,10 +111,14 @@ async def parameters(request: Request, most: int = MAX_FORM) -> Parameters:
     if request.method in ("GET", "HEAD"):
         return found
     data = bytearray()
-    async for block in body(request):
-        data += block
-        if len(data) > most:
-            raise TooLarge(f"The body is larger than {most} bytes.")
+    try:
+        with anyio.fail_after(FORM_SECONDS):
+            async for block in body(request):
+                data += block
+                if len(data) > most:
+                    raise TooLarge(f"The body is larger than {most} bytes.")
+    except TimeoutError:
+        raise TimedOut(f"The form took longer than {FORM_SECONDS} seconds.") from None
     kind = request.headers.get("content-type", "")
     if len(data) <= _SMALL:
         return found | _fields(kind, bytes(data))

@@ -11,6 +11,8 @@ class Policy:
     embedded         the service of one person on their own machine
     image_base       what the addresses in a v1 gallery begin with; None: the service's own
     trusted_proxies  whose `X-Forwarded-For` is believed
+    old_clients      what only programs of 2012 need: tokens by GET and in addresses, adding to a
+                     gallery by its reader id
     """
 
     registration: bool = False
@@ -18,6 +20,7 @@ class Policy:
     registrations_an_hour: int = 100  # by address, as for galleries
     anonymous: bool = True
     embedded: bool = False
+    old_clients: bool = True
     galleries_an_hour: int = 100  # by address; IPv6 by /64
     anonymous_file: int = 1 << 30  # bytes
     anonymous_total: int = 20 << 30  # bytes of all galleries without an owner

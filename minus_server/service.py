@@ -13,6 +13,7 @@ from minus_server.pictures import Pictures
 from minus_server.policy import Policy
 from minus_server.sessions import Sessions
 from minus_server.store import Store
+from minus_server.throttle import SignIns
 
 DEFAULT_POLICY = Policy()
 
@@ -23,6 +24,7 @@ class Service:
 
     policy: Policy
     accounts: Accounts
+    sign_ins: SignIns
     sessions: Sessions
     library: Library
     galleries: Galleries
@@ -43,9 +45,11 @@ def open_service(data: Path, clock: Clock = time.time, policy: Policy = DEFAULT_
     catalog, pictures = Catalog.in_folder(data), Pictures()
     blobs = Store(FolderBlobs(data), catalog)
     library = Library(catalog, blobs, pictures, clock, policy)
+    sign_ins = SignIns(catalog, clock)
     return Service(
         policy=policy,
-        accounts=Accounts(catalog, clock),
+        accounts=Accounts(catalog, clock, sign_ins),
+        sign_ins=sign_ins,
         sessions=Sessions(catalog, clock),
         library=library,
         galleries=Galleries(catalog, library, clock, policy),

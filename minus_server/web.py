@@ -19,7 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from minus_server import parse
+from minus_server import names, parse
 from minus_server.accounts import Caller
 from minus_server.catalog import User
 from minus_server.errors import Forbidden, NotSignedIn
@@ -127,6 +127,19 @@ def address(request: Request) -> str:
     return seen
 
 
+async def slowed(request: Request, account: str) -> None:
+    """Wait, where many wrong passwords came for the account or from the address.
+
+    Only so many wait: what comes beyond them has to wait for the threads that hash.
+    """
+    sign_ins = request.app.state.service.sign_ins
+    seconds = await run_in_threadpool(sign_ins.delay, names.slug(account), address(request))
+    waiting: anyio.CapacityLimiter = request.app.state.delayed
+    if seconds and waiting.available_tokens >= 1:
+        async with waiting:
+            await anyio.sleep(seconds)
+
+
 def _is_trusted(host: str, policy: Policy) -> bool:
     try:
         found = ipaddress.ip_address(host)
@@ -151,6 +164,8 @@ def answers(
         if changes or signs_in:
             refuse_other_sites(request, always=signs_in)
         fields = await parse.parameters(request)
+        if signs_in:
+            await slowed(request, fields.get("username", ""))
 
         def work() -> Response:
             state = request.app.state

@@ -162,9 +162,9 @@ def test_stop_ends_the_service_and_says_so(own_service: Service) -> None:
 
 def test_accounts_are_made_and_listed(elsewhere: Service) -> None:
     for name, quota, password in (
-        ("Alice", (), "one\n"),
-        ("bob", ("--quota", "0"), "two\r\n"),
-        ("carol", ("--quota", "3k"), "three"),
+        ("Alice", (), "number one\n"),
+        ("bob", ("--quota", "0"), "number two\r\n"),
+        ("carol", ("--quota", "3k"), "number three"),
     ):
         assert told(elsewhere.run("adduser", name, *quota, stdin=password)) == (0, "", "")
     status, table, error = told(elsewhere.run("users"))
@@ -185,12 +185,13 @@ NAME = (
 
 
 def test_an_account_that_cannot_be_is_refused(service: Service) -> None:
-    service.add_user("taken", "x")
+    service.add_user("taken", "long enough")
     for name, stdin, why in (
-        ("TAKEN", "x\n", "This username is already taken."),
-        ("pload", "x\n", NAME),
-        ("a b", "x\n", NAME),
+        ("TAKEN", "long enough\n", "This username is already taken."),
+        ("pload", "long enough\n", NAME),
+        ("a b", "long enough\n", NAME),
         ("new", "", "The password is empty."),
+        ("new", "1234567\n", "The password is shorter than 8 characters."),
     ):
         assert told(service.run("adduser", name, stdin=stdin)) == (1, "", f"minus-server: {why}\n")
     assert re.search("(?im)^(new|a b|pload) ", service.run("users").stdout) is None
@@ -198,7 +199,7 @@ def test_an_account_that_cannot_be_is_refused(service: Service) -> None:
 
 @pytest.mark.parametrize("quota", ["-1", "1.5G", "k", "9999999T"])
 def test_a_quota_that_is_none_is_refused(elsewhere: Service, quota: str) -> None:
-    done = elsewhere.run("adduser", "new", f"--quota={quota}", stdin="x\n")
+    done = elsewhere.run("adduser", "new", f"--quota={quota}", stdin="long enough\n")
     assert (done.returncode, done.stdout) == (2, "")
     assert re.search(
         f"argument --quota: '{quota}' is (no number of bytes|too large)\n$", done.stderr
@@ -214,7 +215,7 @@ def test_a_new_password_signs_out_whoever_had_the_old_one(service: Service) -> N
     again = alice.with_token(alice.ask_token(alice.grant(password="new password")))
     assert again.get("activeuser")["slug"] == alice.slug
     why = "minus-server: There is no user nobody.\n"
-    assert told(service.run("passwd", "nobody", stdin="x\n")) == (1, "", why)
+    assert told(service.run("passwd", "nobody", stdin="long enough\n")) == (1, "", why)
 
 
 def test_addclient_prints_a_config_file_and_nothing_else(service: Service) -> None:
@@ -271,7 +272,7 @@ def test_check_names_each_problem_and_counts_strays_apart(own_service: Service) 
 @pytest.mark.parametrize("command", ["check", "passwd alice"])
 def test_a_misspelt_folder_is_none_and_is_not_made(elsewhere: Service, command: str) -> None:
     why = f"minus-server: {elsewhere.data} is no data folder of a service.\n"
-    assert told(elsewhere.run(*command.split(), stdin="x\n")) == (1, "", why)
+    assert told(elsewhere.run(*command.split(), stdin="long enough\n")) == (1, "", why)
     assert not elsewhere.data.exists()
 
 

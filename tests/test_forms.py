@@ -125,7 +125,7 @@ def ask(service: Service, sql: str, **values: str) -> list[tuple[Any, ...]]:
         return list(rows.execute(sql, values))
 
 
-_BESIDE = re.compile(r'INTO "(limits|sqlite_sequence)"')
+_BESIDE = re.compile(r'INTO "(failures|limits|sqlite_sequence)"')
 
 
 def dump(service: Service) -> tuple[list[str], set[str]]:
@@ -396,7 +396,7 @@ def test_a_new_password_keeps_this_browser_signed_in_and_no_other(site: Service)
     me, elsewhere = Browser(site).register("formuser"), Browser(site)
     elsewhere.post("signin", credentials(me.name))
     assert elsewhere.page("mine")
-    fields = {"old": PASSWORD, "password1": "new", "password2": "new"}
+    fields = {"old": PASSWORD, "password1": "a new one", "password2": "a new one"}
     assert me.post("settings/password", fields).status == 303
     assert me.page("settings?note=password").count("The password is changed") == 1
     assert elsewhere.get("mine").headers["Location"] == "/signin?next=mine"
@@ -428,6 +428,7 @@ def test_signing_out_by_form_ends_the_session(site: Service) -> None:
 # --- refusals ---
 
 SETTINGS = ("settings/profile", "settings/password", "settings/clients")
+LONG = "long enough"
 ERRORS: list[tuple[str, dict[str, Any], int]] = [
     ("m{id}/edit", {"name": " "}, 400),
     ("m{id}/edit", {"name": "a\nb"}, 400),
@@ -452,13 +453,22 @@ ERRORS: list[tuple[str, dict[str, Any], int]] = [
     ("settings/clients/nothing/revoke", {}, 404),
     ("signin", {"username": "{slug}", "password1": "wrong"}, 400),
     ("signin", {}, 400),
-    ("register", {"username": "{slug}", "password1": "x", "password2": "x"}, 400),
+    (
+        "register",
+        {"username": "{slug}", "password1": "long enough", "password2": "long enough"},
+        400,
+    ),
     ("register", {"username": "new-one", "password1": "x", "password2": "y"}, 400),
     ("settings/profile", {"email": "nonsense"}, 400),
     ("settings/profile", {"description": "x" * 10_001}, 400),
-    ("settings/password", {"old": "wrong", "password1": "x", "password2": "x"}, 400),
+    (
+        "settings/password",
+        {"old": "wrong", "password1": LONG, "password2": LONG},
+        400,
+    ),
     ("settings/password", {"old": PASSWORD, "password1": "x", "password2": "y"}, 400),
     ("settings/password", {"old": PASSWORD, "password1": "", "password2": ""}, 400),
+    ("settings/password", {"old": PASSWORD, "password1": "1234567", "password2": "1234567"}, 400),
     ("settings/clients", {"name": "x" * 10_001}, 400),
 ]
 

@@ -22,6 +22,7 @@ from starlette.requests import Request
 import minus_server
 from minus_server import cli, daemon, names, picture_worker, web
 from minus_server.accounts import Caller, hash_secret
+from minus_server.addresses import network
 from minus_server.catalog import Catalog, Entry, File, Folder, User
 from minus_server.check import check
 from minus_server.errors import (
@@ -35,7 +36,6 @@ from minus_server.errors import (
     TooLarge,
     TooMany,
 )
-from minus_server.galleries import network
 from minus_server.library import FORM_OVERHEAD, Incoming, Library
 from minus_server.policy import Policy
 from minus_server.schema import folders, limits, totals
@@ -45,6 +45,7 @@ from tests import rawhttp
 from tests.live import clean_environment
 
 HOUR, DAY = 3600, 24 * 3600
+HERE = "192.0.2.1"
 NOW = 500_000 * HOUR  # an hour begins
 HOME = "192.0.2.1"
 PASSWORD = "correct horse"
@@ -811,7 +812,7 @@ def test_a_new_password_ends_all_sessions_links_and_tokens_of_its_user(
     site.accounts.add_user("carol", PASSWORD)
     carol = site.accounts.user("carol")
     client = site.accounts.add_client("a program", carol)
-    token = site.accounts.sign_in(*client, "carol", PASSWORD, "").access_token
+    token = site.accounts.sign_in(*client, "carol", PASSWORD, "", HERE).access_token
     session, link, other = (
         site.sessions.open(carol),
         site.sessions.link(carol),
@@ -822,8 +823,8 @@ def test_a_new_password_ends_all_sessions_links_and_tokens_of_its_user(
     assert (who(site, session), site.sessions.trade(link)) == (None, None)
     with pytest.raises(NotSignedIn):
         site.accounts.caller(token)
-    assert site.accounts.check_password("carol", PASSWORD) is None
-    assert site.accounts.sign_in(*client, "carol", "another horse", "")
+    assert site.accounts.check_password("carol", PASSWORD, HERE) is None
+    assert site.accounts.sign_in(*client, "carol", "another horse", "", HERE)
     assert who(site, other) == "bob"
 
 
@@ -844,7 +845,7 @@ def test_no_secret_of_a_session_or_an_old_one_stands_in_the_catalog(
 
 
 def test_a_name_is_registered_once_whoever_comes_at_once(site: Site) -> None:
-    register = partial(site.accounts.register, email="", passwords=("pw", "pw"), quota=7)
+    register = partial(site.accounts.register, email="", passwords=(PASSWORD, PASSWORD), quota=7)
     answers = at_once(3, lambda number: register(("Dave", "dave", " DAVE ")[number]))
     taken = {"username": "This username is already taken."}
     assert sorted(answers, key=len) == [{}, taken, taken]
@@ -852,7 +853,7 @@ def test_a_name_is_registered_once_whoever_comes_at_once(site: Site) -> None:
 
 
 def test_a_refused_registration_makes_nothing(site: Site) -> None:
-    refused = site.accounts.register("upload/../x", "nonsense", ("pw", "other"))
+    refused = site.accounts.register("upload/../x", "nonsense", (PASSWORD, "other"))
     assert list(refused) == ["username", "password", "email"]
     assert site.accounts.users() == []
 
@@ -874,7 +875,9 @@ def test_a_revoked_client_ends_with_every_token_it_was_given(site: Site, bob: Us
     site.accounts.add_user("carol", PASSWORD)
     carol = site.accounts.user("carol")
     doomed, kept = (site.accounts.add_client(name, carol) for name in ("doomed", "kept"))
-    grants = [site.accounts.sign_in(*c, "carol", PASSWORD, "") for c in (doomed, doomed, kept)]
+    grants = [
+        site.accounts.sign_in(*c, "carol", PASSWORD, "", HERE) for c in (doomed, doomed, kept)
+    ]
     assert {site.accounts.caller(grant.access_token).user.slug for grant in grants} == {"carol"}
     site.accounts.revoke_client(carol, doomed[0])
     for grant in grants[:2]:
@@ -884,7 +887,7 @@ def test_a_revoked_client_ends_with_every_token_it_was_given(site: Site, bob: Us
             site.accounts.refresh(*doomed, grant.refresh_token, "")
         assert error.value.error == "invalid_client"
     with pytest.raises(GrantRefused):
-        site.accounts.sign_in(*doomed, "carol", PASSWORD, "")
+        site.accounts.sign_in(*doomed, "carol", PASSWORD, "", HERE)
     assert site.accounts.caller(grants[2].access_token).user.slug == "carol"
     assert site.accounts.refresh(*kept, grants[2].refresh_token, "")
     with pytest.raises(BadRequest):

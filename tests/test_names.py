@@ -268,8 +268,9 @@ def test_a_slug_is_the_username_in_lower_case() -> None:
     assert names.slug(" Alice.B ") == "alice.b"
 
 
-def test_a_password_is_not_empty_and_not_endless() -> None:
-    assert names.password(" ") == " "
+def test_a_password_has_eight_characters_and_an_end() -> None:
+    assert names.password(" " * 8) == " " * 8
+    assert refuses(names.password, "1234567") == "The password is shorter than 8 characters."
     assert names.password("x" * 1024) == "x" * 1024
     assert refuses(names.password, "") == "The password is empty."
     assert refuses(names.password, "x" * 1025) == "The password is longer than 1024 characters."

@@ -47,8 +47,8 @@ def _environment(folder: Path, **extra: str) -> dict[str, str]:
 def test_library_and_pictures_come_back_from_a_served_folder(
     service: Service, tmp_path: Path
 ) -> None:
-    service.add_user("librarian", "secret")
-    account = {"MINUS_USERNAME": "librarian", "MINUS_PASSWORD": "secret"}
+    service.add_user("librarian", "shelf mark")
+    account = {"MINUS_USERNAME": "librarian", "MINUS_PASSWORD": "shelf mark"}
     key = {"MINUS_API_KEY": service.api_key, "MINUS_API_SECRET": service.api_secret}
     _there_and_back(_environment(tmp_path, MINUS_URL=service.url, **account, **key), tmp_path)
 
