@@ -6,6 +6,7 @@ good as none until one is injected.
 
 import hashlib
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -56,6 +57,7 @@ class Line:
         self.happened = 0
         self.fell = threading.Event()
         self._fault: Fault | None = None
+        self._hidden: re.Pattern[bytes] | None = None
         self._dead = False
         self._late = 0.0
         self._carried = {"up": 0, "down": 0}
@@ -88,6 +90,11 @@ class Line:
             self._dead = False
             self._mended = threading.Event()
             self.fell = threading.Event()
+
+    def hide(self, header: str) -> None:
+        """Have the service not know a header of HTTP that the client sends, "" for none."""
+        name = re.escape(header.encode())
+        self._hidden = re.compile(rb"(?i)(?<=\n)%b(?=:)" % name) if header else None
 
     def mend(self) -> None:
         """Make it a good line; calls that stall end."""
@@ -140,6 +147,12 @@ class Line:
                 return block[:at] + block[at + 1 :], None
             return (block if fault.kind == "delay" else block[:at]), fault
 
+    def hidden(self, side: str, block: bytes) -> bytes:
+        """A block without the header that is to be hidden: it gets another name."""
+        if side == "down" or self._hidden is None:
+            return block
+        return self._hidden.sub(lambda found: b"X" + found[0][1:], block)
+
     def forget(self, call: "_Call") -> None:
         self._calls.discard(call)
 
@@ -190,7 +203,7 @@ class _Call:
     def _carry(self, source: socket.socket, sink: socket.socket, side: str) -> None:
         try:
             while block := source.recv(BLOCK):
-                passes, fault = self._line.pass_on(side, block)
+                passes, fault = self._line.pass_on(side, self._line.hidden(side, block))
                 self._line.wait()
                 sink.sendall(passes)
                 if fault is not None and fault.kind != "delay":
