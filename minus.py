@@ -108,6 +108,9 @@ BLOCK = 256 << 10  # bytes read from the network or a file at once
 # bytes written to a file at once: for more, Linux takes large pages, and those that it has are cold
 WRITE = 16 << 10
 SMALL = 256 << 10  # bytes up to which a file is read with others
+RESUMABLE = 8 << 20  # bytes from which on a transfer that was cut off goes on where it was
+LAST = 64 << 10  # bytes of an upload that come with the SHA-256 of all
+KEPT_DAYS = 7  # that an unfinished upload is remembered
 MAX_JOBS = 64
 GET_JOBS = 4  # files read at once, unless it is said
 STOP_SECONDS = 3  # what transfers under way get to notice Ctrl-C
@@ -173,7 +176,7 @@ class MinusConfigError(Exception):
 _KINDS: dict[int, type[MinusAPIError]] = {
     **dict.fromkeys((401, 403), MinusAuthError),
     404: MinusNotFound,
-    **dict.fromkeys((408, 429), MinusTemporaryError),
+    **dict.fromkeys((408, 423, 429), MinusTemporaryError),
     **dict.fromkeys((413, 507), MinusQuotaError),
 }
 _AUTH_WORDS = ("invalid_grant", "invalid_client", "invalid_token")
@@ -416,7 +419,7 @@ class MinusConnection:
 
     def new_gallery(self, name: str | None = None) -> MinusGallery:
         """Make a gallery: one's own where signed in, else one that its `editor_id` opens."""
-        gallery = MinusGallery(self, "", self.request("../CreateGallery", {}))
+        gallery = MinusGallery(self, "", self.create("../CreateGallery", {}))
         return gallery.save(name) if name else gallery
 
     def register(self, username: str, password: str, email: str = "") -> None:
@@ -461,11 +464,19 @@ class MinusConnection:
 
     def upload(self, url: str, content_type: str, body: Any) -> JSON:
         """POST a body: bytes, or an iterable of bytes. -> the JSON object of the answer"""
-        return self.request(url, body, "POST", content_type)
+        return self.create(url, body, {"Content-Type": content_type})
 
-    def open(self, url: str) -> Reply:
+    def create(self, url: str, data: Any, headers: Headers = {}, method: str = "POST") -> JSON:  # noqa: B006  it is only read
+        """Send what makes something, which is made once although the answer may be lost.
+
+        -> the JSON object of the answer
+        """
+        once = {"Idempotency-Key": os.urandom(16).hex()}
+        return self._json(self._send(method, url, data, {**headers, **once}))
+
+    def open(self, url: str, headers: Headers = {}) -> Reply:  # noqa: B006
         """GET bytes, unread and not decoded; close what comes."""
-        return self._send("GET", url, None, {"Accept-Encoding": "identity"})
+        return self._send("GET", url, None, {"Accept-Encoding": "identity", **headers})
 
     def extensions(self) -> JSON:
         """What the service knows beyond API v2, by name with its limits; {} for nothing."""
@@ -478,6 +489,13 @@ class MinusConnection:
                 found = None
             self._known = found if isinstance(found, dict) else {}
         return self._known
+
+    def _knows(self, extension: str) -> bool:
+        """Tell whether the service has an extension; one that cannot be asked has none."""
+        try:
+            return extension in self.extensions()
+        except MinusAPIError:
+            return False
 
     def _listing(self, link: str, wanted: Mapping[str, str] | None) -> str:
         """The first page of a list, as the service can give it: large, filtered, by a cursor."""
@@ -577,7 +595,12 @@ class MinusConnection:
 
     def _exchange(self, method: str, link: str, headers: Headers, data: Any) -> Reply:
         """Send a request, again where it failed and nothing can be done twice by it."""
-        harmless = method in _REPEATED and (data is None or isinstance(data, Mapping))
+
+        def harmless() -> bool:
+            if "Idempotency-Key" in headers:
+                return _repeatable(data) and self._knows("idempotency")
+            return method in _REPEATED and (data is None or isinstance(data, Mapping))
+
         done = False  # perhaps, by a try whose answer was lost
         for tried in range(RETRIES + 1):
             response, wait = None, 0.2 * 2**tried if tried else 0.0
@@ -585,14 +608,14 @@ class MinusConnection:
                 response = self._attempt(method, link, headers, data)
             except MinusTemporaryError as error:
                 again = error.error == "unreachable" and not self.restart and _repeatable(data)
-                if tried == RETRIES or not (again or (harmless and error.error == "broken")):
+                if tried == RETRIES or not (again or (error.error == "broken" and harmless())):
                     raise
                 done = done or error.error == "broken"
             if response is not None:
                 if done and method == "DELETE" and response.status_code == 404:
                     response.status_code = 204
                 done = done or response.status_code in (502, 504)
-                if tried == RETRIES or not harmless or response.status_code not in _BUSY:
+                if tried == RETRIES or response.status_code not in _BUSY or not harmless():
                     return response
                 wait = _asked_to_wait(response, wait)
                 response.close()
@@ -652,6 +675,8 @@ class MinusConnection:
         kind = _KINDS.get(status, MinusTemporaryError if status >= 500 else MinusAPIError)
         if error in _AUTH_WORDS:
             kind = MinusAuthError
+        if error == "digest_mismatch":
+            kind = MinusIntegrityError
         return kind(f"{why} ({status})", status, response.request.method or "", response.url, error)
 
     def _json(self, response: Reply) -> JSON:
@@ -1079,7 +1104,7 @@ class MinusUser(_Proxy):
 
     def new_folder(self, name: str, public: bool = False) -> MinusFolder:
         form = {"name": name, "is_public": _form_value(public)}
-        return MinusFolder(self._api, "", self._api.request(f"{self._path}/folders", form))
+        return MinusFolder(self._api, "", self._api.create(f"{self._path}/folders", form))
 
     def find(self, name: str) -> MinusFolder | None:
         return next((folder for folder in self.folders(name=name) if folder.name == name), None)
@@ -1149,6 +1174,10 @@ class MinusFolder(_Identified):
     def _place(self, filename: str) -> str:  # where a new one goes
         return f"{self._path}/files"
 
+    @property
+    def _uploads(self) -> str:  # where a large one is begun
+        return f"{self._path}/uploads"
+
     def find(self, name: str) -> MinusFile | None:
         return next((file for file in self.files(name=name) if file.name == name), None)
 
@@ -1162,26 +1191,34 @@ class MinusFolder(_Identified):
         caption: str | None = None,
         mimetype: str | None = None,
         progress: Progress | None = None,
+        resume: bool = True,
     ) -> MinusFile:
         """Make a file.
 
         data       bytes; text, stored as UTF-8; a path; or a stream of bytes, of any length
         progress   called with the bytes sent and their number in all (None: unknown)
+        resume     a large local file that was cut off earlier goes on where it was
 
         Raises ValueError for a name that is no Unicode text, MinusIntegrityError where the
         service says that it got something else.
         """
+        _wire_name(filename)  # or it is none
         with contextlib.ExitStack() as stack:
+            mark = ""
             if isinstance(data, os.PathLike):
-                data = stack.enter_context(Path(data).open("rb"))
+                facts = (path := Path(data)).stat()
+                if resume:
+                    mark = f"{path.absolute()} {facts.st_size} {facts.st_mtime_ns}"
+                data = stack.enter_context(path.open("rb"))
             elif isinstance(data, str | bytes):
                 data = io.BytesIO(data.encode() if isinstance(data, str) else data)
-            body, row = self._store(filename, data, caption or "", mimetype or "", progress)
+            kind = re.sub(r"[^\x21-\x7e]", "", mimetype or "") or "application/octet-stream"
+            size, sha256, row = self._store(filename, data, caption or "", kind, progress, mark)
         raw = f"{self._api.url}i{row.get('id')}{quote(Path(filename).suffix)}"  # v1 tells none
         made = MinusFile(self._api, "", {"name": filename, "url_rawfile": raw, **row})
-        other = made.sha256 and made.sha256.lower() != body.sha256
-        if not made.id or made.filesize != body.sent or other:
-            why = f"the service has {made.filesize} bytes of {body.sent} that were sent"
+        other = made.sha256 and made.sha256.lower() != sha256
+        if not made.id or made.filesize != size or other:
+            why = f"the service has {made.filesize} bytes of {size} that were sent"
             why = "the service has other bytes than were sent" if other else why
             raise MinusIntegrityError(why, None, "POST", self._place(filename))
         return made
@@ -1191,24 +1228,39 @@ class MinusFolder(_Identified):
         name: str,
         data: IO[bytes],
         caption: str,
-        mimetype: str,
+        kind: str,
         progress: Progress | None,
-    ) -> tuple[_Body, JSON]:
-        """Send a file bare where the service takes that, else in a form. -> what went, the row"""
-        kind = re.sub(r"[^\x21-\x7e]", "", mimetype) or "application/octet-stream"
-        _wire_name(name)  # or it is none
+        mark: str,
+    ) -> tuple[int, str, JSON]:
+        """Send a file the best way that the service takes. -> bytes, SHA-256, the row
+
+        mark   what tells a local file from others, and from itself when it was changed
+        """
+        whole = None
+        if (_measure(data)[1] or 0) <= RESUMABLE:
+            whole = _beginning(data, RESUMABLE + 1)
+            if len(whole) > RESUMABLE:
+                data, whole = cast("IO[bytes]", _Joined(whole, data)), None
+        if whole is None and self._api._knows("tus"):
+            return _Upload(self._api, self._uploads, data, progress).send(name, caption, kind, mark)
+        digest = "" if whole is None else _repr_digest(hashlib.sha256(whole))
+        data = data if whole is None else io.BytesIO(whole)
+        body: _Body
         if (
             self._extended
-            and "raw" in self._api.extensions()
+            and self._api._knows("raw")
             and len(caption) < 500  # it goes into the address
             and re.fullmatch(r"[^/\\]*[^/\\.][^/\\]*", name)
         ):
-            body = _Body(data, progress)
+            body, method = _Body(data, progress), "PUT"
+            headers = {"Content-Type": kind} | ({"Repr-Digest": digest} if digest else {})
             place = f"{self._path}/files/{quote(name, safe='')}"
             place += f"?{urlencode({'caption': caption})}" if caption else ""
-            return body, self._api.request(place, body, "PUT", kind)
-        form = _Form(name, data, caption, kind, progress)
-        return form, self._api.upload(self._place(name), form.content_type, form)
+        else:
+            body = form = _Form(name, data, caption, kind, digest, progress)
+            method, headers, place = "POST", {"Content-Type": form.content_type}, self._place(name)
+        row = self._api.create(place, body, headers, method)
+        return body.sent, body.sha256, row
 
     @property
     def most_read(self) -> int:
@@ -1239,12 +1291,11 @@ class MinusFolder(_Identified):
         for name, data in files:
             sha256 = hashlib.sha256(data)
             facts.append((len(data), sha256.hexdigest()))
-            digest = binascii.b2a_base64(sha256.digest(), newline=False).decode()
             head = (
                 f"--{boundary}\r\n"
                 f'Content-Disposition: form-data; name="file"; filename="{_part_name(name)}"\r\n'
                 "Content-Type: application/octet-stream\r\n"
-                f"Repr-Digest: sha-256=:{digest}:\r\n\r\n"
+                f"Repr-Digest: {_repr_digest(sha256)}\r\n\r\n"
             )
             parts += head.encode(), data, b"\r\n"
         parts.append(f"--{boundary}--\r\n".encode())
@@ -1254,7 +1305,8 @@ class MinusFolder(_Identified):
         self, boundary: str, body: bytes, facts: list[tuple[int, str]]
     ) -> list[MinusFile]:
         path = f"{self._path}/batch?fields=name,filesize,sha256"
-        answer = self._api.upload(path, f"multipart/form-data; boundary={boundary}", body)
+        kind = f"multipart/form-data; boundary={boundary}"
+        answer = self._api.create(path, body, {"Content-Type": kind})
         rows = answer.get("results")
         made = [MinusFile(self._api, "", row) for row in rows] if isinstance(rows, list) else []
         if [(file.filesize, file.sha256) for file in made] != facts:
@@ -1318,28 +1370,98 @@ class MinusFile(_Identified):
         same="url_preview",
     )
 
-    def file(self) -> MinusStream:
-        """The bytes as a stream, which closes itself in a `with` block."""
-        return MinusStream(self._api.open(self.url_rawfile), self.filesize)
+    def file(self, start: int = 0, etag: str = "") -> MinusStream:
+        """The bytes as a stream, which closes itself in a `with` block.
+
+        start   the first byte that is wanted; where it is not had, or the file is no longer that of
+                the `etag`, all bytes come, and the stream's own `start` is 0
+        """
+
+        def ask(start: int, etag: str) -> Reply:
+            headers = {"Range": f"bytes={start}-"} if start else {}
+            headers |= {"If-Range": etag} if start and etag else {}
+            return self._api.open(self.url_rawfile, headers)
+
+        return MinusStream(ask(start, etag), self.filesize, ask)
 
     def data(self) -> bytes:
         with self.file() as stream:
             return stream.read()
 
-    def save(self, path: StrPath, progress: Progress | None = None, replace: bool = True) -> Path:
+    def save(
+        self,
+        path: StrPath,
+        progress: Progress | None = None,
+        replace: bool = True,
+        resume: bool = True,
+        over: bool = False,
+    ) -> Path:
         """Write the bytes to a local file, whole or not at all. -> its path
 
-        Length and SHA-256 are compared with the service's before the file gets its name.
+        Length and SHA-256 are compared with the service's before the file gets its name. What
+        came of a large file that is cut off stays beside it; the next call goes on there.
+        over   what has the name now is taken for the beginning of the file, and proven
+
         Raises MinusIntegrityError when they differ, FileExistsError when something has the
-        name already and `replace` is false.
+        name already and `replace` is false, or with `over` is no beginning of the file.
         """
         target = Path(path)
-        with (
-            self.file() as stream,
-            whole_file(target, replace=replace) as out,
-            _Digest(stream.length) as digest,
-        ):
-            done = 0
+        if not over and not (resume and self.filesize > RESUMABLE):
+            with self.file() as stream, whole_file(target, replace=replace) as out:
+                self._fill(out, stream, progress)
+            return target
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", str(target))
+        if over and not self.sha256:
+            raise FileExistsError(
+                f"{target} exists, and the service tells no SHA-256 to prove it by"
+            )
+        with contextlib.closing(_Part(target, self.id, resume)) as part:
+            for left in reversed(range(RETRIES)):
+                try:
+                    self._save_part(part, progress, over)
+                    break
+                except MinusTemporaryError as error:
+                    if error.error != "changed" or not left:
+                        raise
+                    part.drop()
+                except MinusIntegrityError:
+                    part.drop()
+                    if part.source == "target":
+                        why = f"{target} exists and is no beginning of this file"
+                        raise FileExistsError(why) from None
+                    if part.source != "part":
+                        raise
+                except OSError:  # a full disk first of all: what is there is only in the way
+                    part.drop()
+                    raise
+            part.give_name(replace or over)
+        return target
+
+    def _save_part(self, part: _Part, progress: Progress | None, over: bool) -> None:
+        """Fetch what a part lacks."""
+        size = part.size
+        have = size or (part.target.stat().st_size if over else 0)
+        have = min(have, max(0, self.filesize - 1))  # something is to come, if only to be sure
+        with self.file(have, part.etag) as stream:
+            part.source = ("part" if size else "target") if have and stream.start else ""
+            if stream.start not in (0, have):
+                why = "other bytes came than were asked for"
+                raise MinusIntegrityError(why, None, "GET", self.url_rawfile)
+            if part.source != "part":
+                part.begin(stream.etag)
+            if part.source == "target":
+                part.copy(have)
+            self._fill(cast("IO[bytes]", part.file), stream, progress)
+
+    def _fill(self, out: IO[bytes], stream: MinusStream, progress: Progress | None) -> None:
+        """Write the stream's bytes behind those that are there, and prove all of them."""
+        sha256 = hashlib.sha256()
+        out.seek(0)
+        _hash_on(sha256, out, stream.start)
+        out.truncate()
+        done, length = stream.start, stream.length
+        with _Digest(None if length is None else length - done, sha256) as digest:
             while size := stream.readinto(buffer := digest.buffer()):
                 with memoryview(buffer)[:size] as block:
                     for start in range(0, size, WRITE):
@@ -1347,10 +1469,10 @@ class MinusFile(_Identified):
                 digest.add(buffer, size)
                 done += size
                 if progress:
-                    progress(done, stream.length)
-            if self.sha256 and digest.hexdigest() != self.sha256.lower():
+                    progress(done, length)
+            if self.sha256 and digest.taken().hexdigest() != self.sha256.lower():
                 raise MinusIntegrityError("the SHA-256 differs", None, "GET", self.url_rawfile)
-        return target
+        out.flush()
 
     def change(
         self, caption: str | None = None, title: str | None = None, name: str | None = None
@@ -1394,6 +1516,10 @@ class MinusGallery(MinusFolder):
         query = {"editor_id": self._key, "key": "OK", "filename": _wire_name(filename)}
         return f"../UploadItem?{urlencode(query)}"
 
+    @property
+    def _uploads(self) -> str:
+        return f"../../m{_quoted(self._key)}/uploads"
+
     def items(self) -> list[MinusFile]:
         """The items in order; `id`, `name` and `url_rawfile` are known of them."""
         row = self._api.request(f"../GetItems/m{_quoted(self.id)}")
@@ -1429,21 +1555,32 @@ class MinusGallery(MinusFolder):
 
 
 class MinusStream(io.RawIOBase):
-    """The bytes of a file as they arrive.
+    """The bytes of a file as they arrive; a connection that breaks is made anew.
 
-    length   in bytes, None where the service does not tell it
+    start    where in the file they begin
+    length   of the whole file in bytes, None where the service does not tell it
+    etag     of the version that they are of; empty where the service tells no strong one
 
-    Reading raises MinusIntegrityError when fewer or more bytes come than that.
+    Reading raises MinusIntegrityError when fewer or more bytes come than that,
+    MinusTemporaryError when they break off for good; its `error` is "changed" where the file did.
     """
 
-    def __init__(self, response: Reply, expected: int) -> None:
+    def __init__(
+        self, response: Reply, expected: int, ask: Callable[[int, str], Reply] | None = None
+    ) -> None:
         super().__init__()
         declared = response.headers.get("Content-Length", "")
+        came = _content_range(response)
         known = re.fullmatch(r"[0-9]{1,18}", declared)
-        self.length = int(declared) if known else (expected or None)
+        self.start = came[0] if came else 0
+        self.length = self.start + int(declared) if known else (expected or None)
+        etag = response.headers.get("ETag", "")
+        self.etag = etag if re.fullmatch(r'"[!#-~]{1,100}"', etag) else ""
         self._expected = expected or self.length
         self._response = response
-        self._done = 0
+        self._ask = ask
+        self._done = self.start
+        self._tries, self._broke_at = 0, -1
 
     def readable(self) -> bool:
         return True
@@ -1459,13 +1596,15 @@ class MinusStream(io.RawIOBase):
         """Read into a buffer as much as there is room. -> bytes, 0 at the end"""
         if self.closed:
             raise ValueError("the stream is closed")
-        try:
-            size: int = self._response.raw.readinto(buffer)
-            if not size and len(buffer) and getattr(self._response.raw, "length", 0):
-                raise ConnectionError("the connection ended")
-        except Exception as error:  # noqa: BLE001  urllib3's and http.client's, of many roots
-            why = f"the file broke off: {_reason(error)}"
-            raise MinusTemporaryError(why, None, "GET", self._response.url) from None
+        size = None
+        while size is None:
+            try:
+                size = cast(int, self._response.raw.readinto(buffer))
+                if not size and len(buffer) and getattr(self._response.raw, "length", 0):
+                    raise ConnectionError("the connection ended")
+            except Exception as error:  # noqa: BLE001  urllib3's and http.client's, of many roots
+                self._go_on(f"the file broke off: {_reason(error)}")
+                size = None
         self._done += size
         expected = self._expected
         over = expected is not None and self._done > expected
@@ -1474,9 +1613,36 @@ class MinusStream(io.RawIOBase):
             raise MinusIntegrityError(why, None, "GET", self._response.url)
         return size
 
+    def _go_on(self, why: str) -> None:
+        """Ask for the rest. Raises MinusTemporaryError where that is to no avail."""
+        self._tries = self._tries + 1 if self._done == self._broke_at else 1
+        self._broke_at = self._done
+        broken = MinusTemporaryError(why, None, "GET", self._response.url)
+        if self._ask is None or not self.etag or self._tries > RETRIES:
+            raise broken
+        time.sleep(0.2 * 2**self._tries)
+        self._response.close()
+        try:
+            self._response = self._ask(self._done, self.etag)
+        except MinusTemporaryError as error:
+            raise MinusTemporaryError(f"{why}; {error}", None, "GET", error.path) from None
+        same = not self._done or _content_range(self._response) == (self._done, self._expected)
+        if not same or self._response.headers.get("ETag") != self.etag:
+            why = "the file changed while it was read"
+            raise MinusTemporaryError(why, None, "GET", self._response.url, "changed")
+
     def close(self) -> None:
         self._response.close()
         super().close()
+
+
+def _content_range(response: Reply) -> tuple[int, int] | None:
+    """Where a part begins, and the bytes of the whole; None where the whole came."""
+    if response.status_code != 206:
+        return None
+    told = response.headers.get("Content-Range", "")
+    found = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})", told)
+    return (int(found[1]), int(found[2])) if found else (-1, -1)
 
 
 _TAR_BLOCK, _TAR_END = 512, 10 << 10
@@ -1502,10 +1668,10 @@ def _tar_member(stream: IO[bytes], most: int) -> tuple[str, bytes]:
 
 
 class _Digest:
-    """A SHA-256 that is taken in a thread beside, from the buffers that the blocks arrive in."""
+    """A SHA-256 that goes on in a thread beside, from the buffers that the blocks arrive in."""
 
-    def __init__(self, size: int | None) -> None:
-        self._sha256 = hashlib.sha256()
+    def __init__(self, size: int | None, sha256: Any) -> None:
+        self._sha256 = sha256
         self._beside = size is None or size > _BESIDE
         self._free: SimpleQueue[bytearray] = SimpleQueue()
         self._full: SimpleQueue[tuple[bytearray, int] | None] = SimpleQueue()
@@ -1547,10 +1713,24 @@ class _Digest:
         else:
             self._take(buffer, size)
 
-    def hexdigest(self) -> str:
-        """The digest of all; nothing may be added any more."""
+    def taken(self) -> Any:
+        """The SHA-256 of all; nothing may be added any more."""
         self._end()
-        return self._sha256.hexdigest()
+        return self._sha256
+
+
+def _hash_on(sha256: Any, source: IO[bytes], size: int) -> None:
+    """Take so many bytes more into a SHA-256. Raises OSError where there are fewer."""
+    while size > 0:
+        if not (block := source.read(min(BLOCK, size))):
+            raise OSError("the file became shorter meanwhile")
+        sha256.update(block)
+        size -= len(block)
+
+
+def _repr_digest(sha256: Any) -> str:
+    """A SHA-256 as `Repr-Digest` carries it (RFC 9530)."""
+    return f"sha-256=:{binascii.b2a_base64(sha256.digest(), newline=False).decode()}:"
 
 
 def _wire_name(name: str) -> str:
@@ -1573,26 +1753,42 @@ def _part_name(name: str) -> str:
 
 
 class _Body:
-    """A file on its way to the service: read, and its SHA-256 taken, while it is sent."""
+    """A file on its way to the service: read, and its SHA-256 taken, while it is sent.
+
+    piece   of a larger file: where it begins, its bytes, the SHA-256 of what is before it
+    """
 
     head = tail = b""
 
-    def __init__(self, source: IO[bytes], progress: Progress | None) -> None:
+    def __init__(
+        self,
+        source: IO[bytes],
+        progress: Progress | None,
+        piece: tuple[int, int, Any] | None = None,
+    ) -> None:
         self._source = source
         self.start, self._size = _measure(source)
+        self._total, self._before, self._base = self._size, 0, hashlib.sha256()
+        if piece and self.start is not None:
+            self._before, self._size, self._base = piece
+            self.start += self._before
         self.sent = 0  # bytes of the file
-        self.sha256 = ""  # once it was sent
+        self.digest = self._base  # of all up to here, once it was sent
         self.failure: OSError | None = None
         self._progress = progress
         if self._size is not None:
             # the body's length; without it the body goes out once, in chunks
             self.len = len(self.head) + self._size + len(self.tail)
 
+    @property
+    def sha256(self) -> str:
+        return str(self.digest.hexdigest())
+
     def __iter__(self) -> Iterator[Any]:
         if self.start is not None:  # this may be the second time
             self._source.seek(self.start)
         self.sent = 0
-        with _Digest(self._size) as digest:
+        with _Digest(self._size, self._base.copy()) as digest:
             if self.head:
                 yield self.head
             while size := self._read(buffer := digest.buffer()):
@@ -1601,10 +1797,10 @@ class _Body:
                 digest.add(buffer, size)
                 self.sent += size
                 if self._progress:
-                    self._progress(self.sent, self._size)
+                    self._progress(self._before + self.sent, self._total)
             if self.tail:
                 yield self.tail
-            self.sha256 = digest.hexdigest()
+            self.digest = digest.taken()
 
     def _read(self, buffer: bytearray) -> int:
         """Read a block; a failure of ours is kept, for it would be taken for the network's."""
@@ -1629,7 +1825,13 @@ class _Form(_Body):
     """A multipart form with one file."""
 
     def __init__(
-        self, name: str, source: IO[bytes], caption: str, mimetype: str, progress: Progress | None
+        self,
+        name: str,
+        source: IO[bytes],
+        caption: str,
+        mimetype: str,
+        digest: str,
+        progress: Progress | None,
     ) -> None:
         boundary = os.urandom(16).hex()
         self.content_type = f"multipart/form-data; boundary={boundary}"
@@ -1637,10 +1839,153 @@ class _Form(_Body):
         head = (
             f'{field}"filename"\r\n\r\n{_wire_name(name)}\r\n'
             f'{field}"caption"\r\n\r\n{caption}\r\n'
-            f'{field}"file"; filename="{_part_name(name)}"\r\nContent-Type: {mimetype}\r\n\r\n'
+            f'{field}"file"; filename="{_part_name(name)}"\r\nContent-Type: {mimetype}\r\n'
         )
+        head += f"Repr-Digest: {digest}\r\n\r\n" if digest else "\r\n"
         self.head, self.tail = head.encode(), f"\r\n--{boundary}--\r\n".encode()
         super().__init__(source, progress)
+
+
+class _Upload:
+    """A file on its way by tus 1.0: the service keeps what came, so that a broken one goes on.
+
+    path   of the upload on the service, "" as long as there is none
+    """
+
+    def __init__(
+        self, api: MinusConnection, place: str, source: IO[bytes], progress: Progress | None
+    ) -> None:
+        self._api, self._place = api, place
+        self._source, self._progress = source, progress
+        self._start, self._size = _measure(source)
+        self.path = ""
+
+    def send(self, name: str, caption: str, kind: str, mark: str) -> tuple[int, str, JSON]:
+        """Send it, from where an earlier run was cut off if one was.
+
+        mark   what the file is known by, "" for one that cannot go on. -> as `_store`
+        """
+        facts = {"filename": name, "filetype": kind, "caption": caption}
+        meta = ",".join(
+            f"{key} {binascii.b2a_base64(text.encode(), newline=False).decode()}"
+            for key, text in facts.items()
+            if text
+        )
+        key = hashlib.sha256("\n".join((self._place, name, caption, kind, mark)).encode())
+        with _note(key.hexdigest()[:32] if mark else "") as note:
+            self.path = note.read(200).decode("ascii", "replace") if note else ""
+            old = bool(self.path)
+            try:
+                done = self._send(meta, note)
+            except MinusAPIError as error:
+                if not old or isinstance(error, MinusTemporaryError | MinusAuthError):
+                    raise
+                self.path = ""  # the service has it no more, or other bytes of an earlier time
+                done = self._send(meta, note)
+            _write_note(note, "")
+        return done
+
+    def _send(self, meta: str, note: IO[bytes] | None) -> tuple[int, str, JSON]:
+        tries, reached = 0, -1
+        while True:
+            try:
+                if self.path:
+                    offset = self._offset()
+                else:
+                    offset = self._begin(meta)
+                    _write_note(note, self.path)
+                if offset > reached:
+                    tries, reached = 0, offset
+                return self._send_from(offset)
+            except MinusAPIError as error:
+                tries += 1
+                again = isinstance(error, MinusTemporaryError) or error.status == 409
+                if self._start is None:
+                    self._give_up()
+                if self._start is None or not again or tries > RETRIES:
+                    raise
+                time.sleep(0.2 * 2**tries)
+            except BaseException as error:
+                if self._start is None or isinstance(error, OSError):
+                    self._give_up()
+                raise
+
+    def _request(self, method: str, headers: Headers, body: Any = None) -> Reply:
+        told = {"Tus-Resumable": "1.0.0", **headers}
+        return self._api._send(method, self.path or self._place, body, told)
+
+    def _begin(self, meta: str) -> int:
+        size = {"Upload-Defer-Length": "1"}
+        size = size if self._size is None else {"Upload-Length": str(self._size)}
+        once = {"Idempotency-Key": os.urandom(16).hex()}
+        with contextlib.closing(
+            self._request("POST", {**size, **once, "Upload-Metadata": meta}, b"")
+        ) as response:
+            found = _last(response.headers.get("Location", ""))
+        self.path = f"../../uploads/{_quoted(found)}"
+        return 0
+
+    def _offset(self) -> int:
+        """How many bytes the service has."""
+        with contextlib.closing(self._request("HEAD", {})) as response:
+            told = response.headers.get("Upload-Offset", "")
+        if not re.fullmatch(r"[0-9]{1,18}", told) or int(told) > (self._size or 0):
+            raise MinusAPIError("the service does not tell how much it has", None, "HEAD")
+        return int(told)
+
+    def _patch(self, offset: int, body: Any, headers: Headers) -> JSON:
+        told = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": str(offset)}
+        return self._api._json(self._request("PATCH", {**told, **headers}, body))
+
+    def _send_from(self, offset: int) -> tuple[int, str, JSON]:
+        """Send what the service lacks; the last bytes go with the SHA-256 of all."""
+        sha256, last, more = hashlib.sha256(), b"", {}
+        if self._start is None or self._size is None:
+            body = _Body(self._source, self._progress)
+            self._patch(0, body, {})
+            sha256, offset = body.digest, body.sent
+            more = {"Upload-Length": str(offset)}
+        else:
+            self._source.seek(self._start)
+            _hash_on(sha256, self._source, offset)
+            end = max(offset, self._size - LAST)
+            if end > offset:
+                body = _Body(self._source, self._progress, (offset, end - offset, sha256))
+                self._patch(offset, body, {})
+                sha256, offset = body.digest, end
+            last = _beginning(self._source, self._size - offset)
+            _hash_on(sha256, io.BytesIO(last), self._size - offset)
+        proof = {"Repr-Digest": _repr_digest(sha256), "Prefer": "return=representation"}
+        row = self._patch(offset, last, {**proof, **more})
+        size = offset + len(last)
+        if self._progress:
+            self._progress(size, size)
+        return size, sha256.hexdigest(), row
+
+    def _give_up(self) -> None:
+        """Have the service forget it, as it can never go on."""
+        with contextlib.suppress(MinusAPIError):
+            if self.path:
+                self._request("DELETE", {}).close()
+
+
+class _Joined:
+    """A stream whose beginning was read already."""
+
+    def __init__(self, first: bytes, rest: IO[bytes]) -> None:
+        self._first, self._rest = io.BytesIO(first), rest
+
+    def read(self, size: int) -> bytes:
+        return self._first.read(size) or self._rest.read(size)
+
+
+def _beginning(source: IO[bytes], most: int) -> bytes:
+    """The next bytes of a stream, so many unless it ends."""
+    blocks = []
+    while most > 0 and (block := source.read(min(BLOCK, most))):
+        blocks.append(block)
+        most -= len(block)
+    return b"".join(blocks)
 
 
 def _measure(source: IO[bytes]) -> tuple[int | None, int | None]:
@@ -1727,6 +2072,7 @@ def whole_file(target: Path, *, replace: bool = True, mode: int = 0o666) -> Iter
         yield part
         part.flush()
         if replace:
+            os.fsync(part.fileno())  # else a crash could leave neither the old bytes nor the new
             Path(part.name).replace(target)
         else:
             _give_name(part, target, mode)
@@ -1798,6 +2144,138 @@ def _give_name(part: IO[bytes], target: Path, mode: int) -> None:
                 copy.write(block)
             copy.flush()
             Path(copy.name).rename(target)
+
+
+def _locked(place: Path, flags: int = 0, mode: int = 0o666) -> IO[bytes] | None:
+    """Open a plain file for this process alone; None for any other, or one that is in use."""
+    flags |= os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        file = open(str(place), "r+b", opener=lambda path, _: os.open(path, flags, mode))  # noqa: SIM115
+    except OSError:
+        return None
+    facts = os.fstat(file.fileno())
+    alone = stat.S_ISREG(facts.st_mode) and (_ON_WINDOWS or facts.st_uid == os.geteuid())
+    try:
+        import fcntl
+
+        if alone:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # no such locks
+        pass
+    except OSError:
+        alone = False
+    if alone:
+        return file
+    file.close()
+    return None
+
+
+class _Part:
+    """What has come of a large file, beside its target: it stays when the transfer is cut off.
+
+    Its name tells of which file, in which version, it is the beginning.
+
+    source   of the bytes that were there before the stream's: "part", "target", or "" for none
+    """
+
+    def __init__(self, target: Path, file_id: str, resume: bool) -> None:
+        self.target, self._id = target, file_id
+        self.file: IO[bytes] | None = None
+        self.etag = self.source = ""
+        self._stays = True
+        self._stem = f".minus-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}."
+        for place in target.parent.glob(f"{self._stem}*.part") if resume else ():
+            if self.file or not (file := _locked(place)):
+                continue
+            label = place.name[len(self._stem) : -len(".part")]
+            found = bytes.fromhex(label).decode() if re.fullmatch("([0-9a-f]{2})+", label) else ""
+            if found.partition(" ")[0] == file_id:
+                self.file, self.etag = file, found.partition(" ")[2]
+            else:  # of a file that had the name before
+                place.unlink()
+                file.close()
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self.file.fileno()).st_size if self.file else 0
+
+    def begin(self, etag: str) -> None:
+        """Start over; without a version it will not go on another time."""
+        self.drop()
+        label = f"{self._id} {etag}".encode().hex() if etag else ""
+        place = self.target.with_name(f"{self._stem}{label}.part")
+        new = os.O_CREAT | os.O_EXCL
+        self.file = _locked(place, new) if label and len(place.name) <= _MAX_NAME else None
+        self._stays, self.etag = self.file is not None, etag
+        if self.file is None:  # another process is about the same file
+            place = self.target.with_name(f".minus-{os.urandom(8).hex()}.part")
+            try:
+                self.file = open(str(place), "x+b")  # noqa: SIM115
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(self.target)) from None
+
+    def copy(self, size: int) -> None:
+        """Begin with the bytes that the target has."""
+        from shutil import copyfileobj
+
+        with self.target.open("rb") as source:
+            copyfileobj(source, cast("IO[bytes]", self.file), BLOCK)
+        cast("IO[bytes]", self.file).truncate(size)
+
+    def give_name(self, replace: bool) -> None:
+        """Make it appear under its target's name."""
+        file = cast("IO[bytes]", self.file)
+        self._stays = False
+        if replace:
+            os.fsync(file.fileno())
+            file.close()
+            Path(file.name).replace(self.target)
+        else:
+            _give_name(file, self.target, 0o666)
+
+    def drop(self) -> None:
+        self._stays, file = False, self.file
+        self.close()
+        self.file, self.etag = None, ""
+        if file:
+            Path(file.name).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self.file:
+            self.file.close()
+            if not self._stays:
+                Path(self.file.name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _note(name: str) -> Iterator[IO[bytes] | None]:
+    """A private file of this process alone, which stays where something was written to it.
+
+    None for no name, where another process has it, and where there is none to be had.
+    """
+    folder, note = state_folder() / "uploads", None
+    if name:
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for old in folder.iterdir():
+                if old.stat().st_mtime < time.time() - KEPT_DAYS * 86400:
+                    old.unlink()
+            note = _locked(folder / name, os.O_CREAT, 0o600)
+    try:
+        yield note
+    finally:
+        if note:
+            if not os.fstat(note.fileno()).st_size:
+                (folder / name).unlink(missing_ok=True)
+            note.close()
+
+
+def _write_note(note: IO[bytes] | None, text: str) -> None:
+    if note:
+        note.seek(0)
+        note.truncate()
+        note.write(text.encode())
+        note.flush()
 
 
 def private_file(path: Path, data: bytes) -> None:
@@ -2156,6 +2634,7 @@ def _file_done(file: MinusFile) -> tuple[str, int]:
 
 
 _TO_COMPARE = "name,filesize,sha256,url_rawfile"  # fields that say whether bytes are the same
+_ESCAPED = {"\\": "\\", "n": "\n", "r": "\r"}  # as sha256sum does
 _ABSENT = {"folder": EXIT_NO_FOLDER, "file": EXIT_NO_FILE}
 
 
@@ -2166,6 +2645,9 @@ class MinusCLI(cmd.Cmd):
     streams       standard input, output and error, where they are others than the process's
     on_conflict   "ask", "skip", "overwrite" or "rename", where a file of the name is there
     jobs          transfers at once, 0 for some that get and one that puts
+    resume        False: nothing goes on where an earlier run was cut off. True: also a file under
+                  its own name here is taken for a beginning, and what the folder has is not put
+                  again. None: what was cut off goes on
     """
 
     doc_header = "Commands (help COMMAND tells more):"
@@ -2177,6 +2659,7 @@ class MinusCLI(cmd.Cmd):
         on_conflict: str = "",
         quiet: bool = False,
         jobs: int = 0,
+        resume: bool | None = None,
     ) -> None:
         stdin, stdout, stderr = (*streams, None, None, None)[:3]
         super().__init__(stdin=stdin or sys.stdin, stdout=stdout or sys.stdout)
@@ -2188,6 +2671,7 @@ class MinusCLI(cmd.Cmd):
         self.on_conflict = on_conflict
         self.quiet = quiet
         self.jobs = jobs
+        self.resume = resume
         self._stopped = threading.Event()
         self.statuses: list[int] = []
         self._previous: MinusFolder | None = None
@@ -2411,7 +2895,7 @@ class MinusCLI(cmd.Cmd):
         for file in files:
             name = _numbered(safe_name(file.name), lambda name: _folded(name) in taken)
             taken.add(folded := _folded(name))
-            place: tuple[str, bool] | None = name, False
+            place: tuple[str, str] | None = name, ""
             try:
                 if here is None or folded in here:
                     place = self._destination(file, name, taken)
@@ -2425,14 +2909,18 @@ class MinusCLI(cmd.Cmd):
             else:
                 yield partial(self._get_one, file, *place)
 
-    def _destination(
-        self, file: MinusFile, target: str, taken: set[str]
-    ) -> tuple[str, bool] | None:
-        """Where a file goes, and whether it replaces what is there; None: its bytes are there."""
+    def _destination(self, file: MinusFile, target: str, taken: set[str]) -> tuple[str, str] | None:
+        """Where a file goes; None: its bytes are there.
+
+        -> the path, and what it does to what is there: "overwrite" or "continue" it, or ""
+        """
         if not os.path.lexists(target):
-            return target, False
+            return target, ""
         if _is_same(file, Path(target)):
             return None
+        here = Path(target).stat().st_size if Path(target).is_file() else 0
+        if self.resume and 0 < here < file.filesize:
+            return target, "continue"
         choice = self._decide(f"{target} exists here with other bytes")
         if choice == "rename":
             folder, name = os.path.split(target)
@@ -2442,12 +2930,18 @@ class MinusCLI(cmd.Cmd):
             )
             taken.add(_folded(name))
             target = os.path.join(folder, name)
-        return target, choice == "overwrite"
+        return target, choice if choice == "overwrite" else ""
 
-    def _get_one(self, file: MinusFile, target: str, replace: bool) -> list[_Outcome]:
+    def _get_one(self, file: MinusFile, target: str, how: str) -> list[_Outcome]:
         def save() -> tuple[str, int]:
+            options = {"resume": self.resume is not False}
             with self.progress(file.name) as progress:
-                file.save(target, progress, replace)
+                try:
+                    file.save(target, progress, how != "", over=how == "continue", **options)
+                except FileExistsError:
+                    if how != "continue" or self.on_conflict != "overwrite":
+                        raise
+                    file.save(target, progress, **options)
             return _file_done(file)
 
         return [(file.name, _ran(save))]
@@ -2473,7 +2967,7 @@ class MinusCLI(cmd.Cmd):
                 failed = partial(_raise, error)
                 return [*found, *((file.name, failed) for file, _ in small[len(found) :])]
             for file, target in small[len(found) :]:
-                found += self._get_one(file, target, False)
+                found += self._get_one(file, target, "")
         return found
 
     def _decide(self, what: str) -> str:
@@ -2521,7 +3015,7 @@ class MinusCLI(cmd.Cmd):
     ) -> None:
         """Store local files in a folder, under their own names unless there is another."""
         there: dict[str, list[MinusFile]] = {}
-        if self.on_conflict:  # else twins are welcome
+        if self.on_conflict or self.resume:  # else twins are welcome
             for file in folder.files(fields=_TO_COMPARE).each():
                 there.setdefault(file.name, []).append(file)
         most, each, total = folder.batch_limits
@@ -2550,7 +3044,7 @@ class MinusCLI(cmd.Cmd):
         planned: set[str] = set()
         for path in paths:
             name = label or os.path.basename(path.rstrip(os.sep)) or path
-            if self.on_conflict and name in planned:
+            if (self.on_conflict or self.resume) and name in planned:
                 yield None  # until then it is not known what it would be a twin of
             planned.add(name)
             try:
@@ -2584,6 +3078,8 @@ class MinusCLI(cmd.Cmd):
             return "new", name
         if any(_is_same(twin, Path(path)) for twin in twins):
             return "same", name
+        if not self.on_conflict:
+            return "new", name
         if self._decide(f"{name} exists in the folder with other bytes") == "rename":
             return "new", _numbered(name, lambda name: name in there or name in planned)
         return "overwrite", name
@@ -2598,7 +3094,8 @@ class MinusCLI(cmd.Cmd):
     ) -> list[_Outcome]:
         def store() -> tuple[str, int]:
             with self.progress(name) as progress:
-                made = folder.upload(path, name, progress=progress)
+                resume = self.resume is not False
+                made = folder.upload(path, name, progress=progress, resume=resume)
             if choice == "overwrite":
                 for twin in there.pop(name, []):
                     twin.delete()
@@ -2628,7 +3125,7 @@ class MinusCLI(cmd.Cmd):
             if for_all or not 400 <= (error.status or 0) < 500:
                 return [(name, partial(_raise, error)) for name, _ in small]
             return [(name, _ran(partial(alone, name, data))) for name, data in small]
-        for file in made if self.on_conflict else ():
+        for file in made if self.on_conflict or self.resume else ():
             there.setdefault(file.name, []).append(file)
         return [(file.name, partial(_file_done, file)) for file in made]
 
@@ -2709,8 +3206,25 @@ class MinusCLI(cmd.Cmd):
 
     # commands: files
 
+    @contextlib.contextmanager
+    def _going_on(self, line: str) -> Iterator[str]:
+        """Take a `-c` off a command: it goes on with what is there. -> the rest of the line"""
+        before, found = self.resume, re.match(r"-c\s+(?=\S)", line)
+        self.resume = True if found else before
+        try:
+            yield line[found.end() :] if found else line
+        finally:
+            self.resume = before
+
     def do_get(self, line: str) -> None:
-        """get FILE [LOCAL | - | |COMMAND]: save a file, show it, or pipe it into a command."""
+        """get [-c] FILE [LOCAL | - | |COMMAND]: save a file, show it, or pipe it into a command.
+
+        With -c, a local file of the name is taken for its beginning, and proven.
+        """
+        with self._going_on(line) as rest:
+            self._get_line(rest)
+
+    def _get_line(self, line: str) -> None:
         piped = _PIPED.fullmatch(line)
         words = [*self._words(piped[1], 1, 1), piped[2]] if piped else self._words(line, 1, 2)
         local = "".join(words[1:])
@@ -2731,10 +3245,69 @@ class MinusCLI(cmd.Cmd):
                 self._get_one(file, *place)[0][1]()
         return _file_done(file)
 
+    def do_reget(self, line: str) -> None:
+        """reget FILE [LOCAL]: go on with a file of which there is a beginning here: get -c."""
+        self.do_get(f"-c {line}")
+
     def do_mget(self, line: str) -> None:
-        """mget PATTERN..: save all files that match."""
-        patterns = [word.pattern for word in self._words(line, 1)]
-        self.get_files(self._inside(), self._files(patterns, _TO_COMPARE), "MGET")
+        """mget [-c] PATTERN..: save all files that match."""
+        with self._going_on(line) as rest:
+            patterns = [word.pattern for word in self._words(rest, 1)]
+            self.get_files(self._inside(), self._files(patterns, _TO_COMPARE), "MGET")
+
+    def do_verify(self, line: str) -> None:
+        """verify [PATTERN.. | SHA256SUMS]: compare files here with the folder's, or saved sums."""
+        words = _split(line)
+        if len(words) == 1 and Path(words[0]).is_file():
+            self.verify_sums(words[0])
+        else:
+            patterns = [word.pattern for word in words]
+            self.verify_files(self._files(patterns, _TO_COMPARE), bool(patterns))
+
+    def verify_files(self, files: Iterable[MinusFile], named: bool = False) -> None:
+        """Compare files of the service with those that `get` made of them here.
+
+        named   patterns were given, which are told of where they match nothing
+        """
+
+        def compare(file: MinusFile, name: str) -> tuple[str, int]:
+            if not Path(name).is_file():
+                raise _Failure("is not here", EXIT_NO_FILE)
+            if not _is_same(file, Path(name)):
+                raise MinusIntegrityError("other bytes are here than the service has")
+            return name, file.filesize
+
+        taken: set[str] = set()
+        for file in files:
+            name = _numbered(safe_name(file.name), lambda name: _folded(name) in taken)
+            taken.add(_folded(name))
+            self.do("VERIFY", name, partial(compare, file, name), self._say_on)
+        if not taken and not named:
+            self.fail(_Failure("there is nothing to verify", EXIT_NO_FILE))
+
+    def verify_sums(self, path: str) -> None:
+        """Compare local files with the lines of a file as `sha256sum` writes it."""
+
+        def compare(name: str, sha256: str) -> tuple[str, int]:
+            found = hashlib.sha256()
+            with open(name, "rb") as file:
+                _hash_on(found, file, size := os.fstat(file.fileno()).st_size)
+            if found.hexdigest() != sha256:
+                raise MinusIntegrityError("other bytes are here than the sum is of")
+            return name, size
+
+        before = len(self.statuses)
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
+            for number, line in enumerate(lines, 1):
+                if found := re.fullmatch(r"(\\?)([0-9A-Fa-f]{64}) [ *](.+?)\r?\n?", line):
+                    escaped, sha256, name = found.groups()
+                    if escaped:
+                        name = re.sub(r"\\([\\nr])", lambda c: _ESCAPED[c[1]], name)
+                    self.do("VERIFY", name, partial(compare, name, sha256.lower()), self._say_on)
+                elif line.strip() and not line.startswith("#"):
+                    self.fail(_Failure(f"{path}: line {number} is no SHA-256 of a file"))
+        if len(self.statuses) == before:
+            self.fail(_Failure(f"{path} has nothing to verify", EXIT_NO_FILE))
 
     def do_cat(self, line: str) -> None:
         """cat PATTERN..: show files on standard output."""
@@ -2742,7 +3315,18 @@ class MinusCLI(cmd.Cmd):
             self._show(file)
 
     def do_put(self, line: str) -> None:
-        """put LOCAL [NAME]: store a file; `-` is standard input, `COMMAND|` a command's output."""
+        """put [-c] LOCAL [NAME]: store a file; `-` is standard input, `COMMAND|` its output.
+
+        With -c, a file that the folder has, by name and bytes, counts as done.
+        """
+        with self._going_on(line) as rest:
+            self._put_line(rest)
+
+    def do_reput(self, line: str) -> None:
+        """reput LOCAL [NAME]: store what the folder does not have yet: put -c."""
+        self.do_put(f"-c {line}")
+
+    def _put_line(self, line: str) -> None:
         local, *given = self._words(line, 1, 2)
         folder, path, name = self._inside(), Path(os.path.expanduser(local)), "".join(given)
         # a name that Tab or a quote brought here may end in | too: what exists is a file
@@ -2768,14 +3352,15 @@ class MinusCLI(cmd.Cmd):
         return name, made.filesize
 
     def do_mput(self, line: str) -> None:
-        """mput PATTERN..: store all local files that match."""
+        """mput [-c] PATTERN..: store all local files that match."""
         paths: list[str] = []
-        for word in self._words(line, 1):
-            found = sorted(glob.glob(os.path.expanduser(word.pattern)))
-            paths += found
-            if not found:
-                self.fail(_Failure(f"no local file matches {word}", EXIT_NO_FILE))
-        self.put_files(self._inside(), paths, "MPUT")
+        with self._going_on(line) as rest:
+            for word in self._words(rest, 1):
+                found = sorted(glob.glob(os.path.expanduser(word.pattern)))
+                paths += found
+                if not found:
+                    self.fail(_Failure(f"no local file matches {word}", EXIT_NO_FILE))
+            self.put_files(self._inside(), paths, "MPUT")
 
     def do_del(self, line: str) -> None:
         """del PATTERN..: delete the files that match."""
@@ -2998,12 +3583,13 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--put", metavar="FOLDER", help="store the files named behind it")
     what.add_argument("--get", metavar="FOLDER", help="save its files here, or what matches")
+    what.add_argument("--verify", metavar="FOLDER", help="compare its files, or what matches, here")
     what.add_argument("--share", action="store_true", help="put files behind a link and print it")
     what.add_argument("--unshare", action="store_true", help="delete what links or ids lead to")
     what.add_argument("--list-folders", action="store_true", help="list the folders")
     what.add_argument("--web", action="store_true", help="open the service's pages in a browser")
     what.add_argument("--shell", action="store_true", help="a Python prompt: minus, user")
-    names = "for --put and --share files (- is standard input), --get globs, --unshare links"
+    names = "for --put, --share files (- is standard input), --get, --verify globs, --unshare links"
     parser.add_argument("names", nargs="*", metavar="FILE", help=names)
     how = parser.add_argument_group("how")
     how.add_argument("--public", action="store_true", help="putting or sharing: listed for others")
@@ -3018,6 +3604,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="transfers at once (default: 4 that get, 1 that puts)",
     )
+    how.add_argument(
+        "-c",
+        "--continue",
+        dest="resume",
+        action="store_true",
+        default=None,
+        help="getting: a file here is the beginning of one; putting: only what is not there",
+    )
+    about = "start over what an earlier run left unfinished"
+    how.add_argument("--no-continue", dest="resume", action="store_false", help=about)
     how.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
     how.add_argument("--debug", action="store_true", help="show the HTTP exchange")
     how.add_argument("-V", "--version", action="version", version=f"minus {__version__}")
@@ -3045,9 +3641,11 @@ def _ask(prompt: str) -> str:
 def _run(options: argparse.Namespace, streams: Sequence[IO[str]]) -> int:
     named = ("url", "config", "data", "debug", "username", "password")
     connected = partial(connect, **{name: getattr(options, name) for name in named}, ask=_ask)
-    how = {name: getattr(options, name) for name in ("on_conflict", "quiet", "jobs")}
+    how = {name: getattr(options, name) for name in ("on_conflict", "quiet", "jobs", "resume")}
     shell = MinusCLI(None, *streams, **how)
-    if options.share:
+    if options.verify and not options.names and Path(options.verify).is_file():
+        shell.verify_sums(options.verify)
+    elif options.share:
         _share(shell, connected(sign_in=None), options.names, options.public)
     elif options.web:
         api = connected(sign_in=False)
@@ -3085,9 +3683,13 @@ def _run_signed_in(options: argparse.Namespace, api: MinusConnection, shell: Min
         if options.public and not folder.is_public:
             folder.publish()
         shell.put_files(folder, options.names, "PUT")
-    elif options.get:
-        shell.folder = shell.find("folder", options.get)
-        shell.get_files(shell.folder, shell._files(options.names, _TO_COMPARE), "GET")
+    elif options.get or options.verify:
+        shell.folder = shell.find("folder", options.get or options.verify)
+        files = shell._files(options.names, _TO_COMPARE)
+        if options.get:
+            shell.get_files(shell.folder, files, "GET")
+        else:
+            shell.verify_files(files, bool(options.names))
     else:
         return shell.run()
     return _overall(shell.statuses)
@@ -3106,10 +3708,14 @@ def main(argv: Sequence[str] | None = None, *streams: IO[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     options = parser.parse_intermixed_args(argv)
-    if "" in (options.put, options.get):
+    actions = options.put, options.get, options.verify
+    others = options.share, options.unshare, options.list_folders, options.web, options.shell
+    if options.names[:1] == ["verify"] and options.names[1:] and not any((*actions, *others)):
+        _, options.verify, *options.names = options.names
+    if "" in (*actions, options.verify):
         parser.error("the folder's name is empty")
     takes = options.put or options.share or options.unshare
-    if bool(options.names) != bool(takes) and not options.get:
+    if bool(options.names) != bool(takes) and not (options.get or options.verify):
         parser.error("files need --put FOLDER, --share or --unshare, and these need files")
     try:
         return _run(options, streams)

@@ -178,8 +178,9 @@ def test_a_repeated_upload_sends_the_whole_file_again(
 
 
 def test_an_upload_that_cannot_be_sent_again_is_not_repeated(
-    own: MinusConnection, folder: MinusFolder
+    own: MinusConnection, folder: MinusFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(minus, "RESUMABLE", 3)
     mine = MinusFolder(own, folder.url)
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as source:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import minus
 from minus import (
     MinusAPIError,
     MinusConnection,
@@ -272,7 +273,7 @@ def test_a_pipe_is_read_to_its_end(folder: MinusFolder) -> None:
     told: list[tuple[int, int | None]] = []
     with os.fdopen(reading, "rb") as source:
         made = folder.new("a.txt", source, progress=lambda *at: told.append(at))
-    assert (made.data(), told) == (b"piped", [(5, None)])
+    assert (made.data(), told) == (b"piped", [(5, 5)])
 
 
 def test_a_file_of_the_service_is_copied_through(folder: MinusFolder) -> None:
@@ -313,8 +314,8 @@ def test_a_file_that_shrinks_while_it_is_sent_is_not_kept(folder: MinusFolder) -
         def readinto(self, buffer: Any) -> int:
             return super().readinto(buffer[:3]) if self.tell() == 0 else 0
 
-    with pytest.raises(OSError, match=r"^the file became shorter while it was sent$"):
-        folder.new("a.txt", Shrinking(b"abcdef"))
+    with pytest.raises(OSError, match=r"^the file became shorter "):
+        folder.new("a.txt", Shrinking(bytes(minus.RESUMABLE + 1)))
     assert len(folder.files()) == 0
 
 
@@ -370,11 +371,19 @@ def test_a_name_that_the_service_refuses_makes_no_file(folder: MinusFolder, name
 
 @pytest.mark.parametrize(
     ("source", "framing"),
-    [(b"known", ("LENGTH", None)), (Told(b"kno", b"wn"), (None, "chunked"))],
+    [
+        (b"known", ("LENGTH", None)),
+        (Told(b"kno", b"wn"), ("LENGTH", None)),
+        (Told(b"longer", b" than that"), (None, "chunked")),
+    ],
 )
 def test_a_name_cannot_break_the_form_which_tells_its_length_if_it_can(
-    far: Far, source: Any, framing: tuple[str | None, str | None]
+    far: Far,
+    source: Any,
+    framing: tuple[str | None, str | None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(minus, "RESUMABLE", 8)
     far.wire.post(f"{API}/folders/F/files", json={"id": "X"})
     MinusFolder(far, "", {"id": "F"}).new('a"\r\nX: y.txt', source)
     request = far.wire.calls[0].request
@@ -530,7 +539,7 @@ def test_a_service_that_goes_away_leaves_nothing_half_saved(
     with pytest.raises(MinusTemporaryError) as caught:
         made.save(tmp_path / "target" / "a.bin", lambda *_: own_service.kill())
     assert str(caught.value).startswith("the file broke off: ")
-    assert list((tmp_path / "target").iterdir()) == []
+    assert not (tmp_path / "target" / "a.bin").exists()
     api.close()
 
 

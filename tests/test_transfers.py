@@ -341,12 +341,12 @@ def test_an_upload_of_any_size_is_compared_by_its_digest(
     made = folder.new("a.bin", data, caption="Über alles", mimetype="application/x-own")
     assert (made.sha256, made.filesize) == (hashlib.sha256(data).hexdigest(), size)
     assert (made.caption, made.mimetype, made.data()) == ("Über alles", "application/x-own", data)
-    request = MinusConnection.request
+    create = MinusConnection.create
 
     def lying(*args: Any, **more: Any) -> Any:
-        return request(*args, **more) | {"sha256": "0" * 64}
+        return create(*args, **more) | {"sha256": "0" * 64}
 
-    monkeypatch.setattr(MinusConnection, "request", lying)
+    monkeypatch.setattr(MinusConnection, "create", lying)
     with pytest.raises(MinusIntegrityError, match="other bytes than were sent"):
         folder.new("a.bin", data)
 

@@ -1,0 +1,39 @@
+"""Every row of the table of resume.py, for our column; and that the table can tell."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live import clean_environment
+from tests.resume import CASES, NAME, Case, Ours, Outcome, ours, resume
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ours]:
+    with ours(tmp_path_factory.mktemp("resume") / "ours") as peer:
+        yield peer
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.about)
+def test_resuming_gives_the_right_file(mine: Ours, case: Case, tmp_path: Path) -> None:
+    assert resume(mine, case, tmp_path / "here") == Outcome("right", 0)
+    assert [path.name for path in (tmp_path / "here").iterdir()] == [NAME]
+
+
+class Curl(Ours):
+    """`curl -C -` on the same service."""
+
+    def start(self, folder: Path, *, slowly: bool) -> "subprocess.Popen[bytes]":
+        limit = "--limit-rate 6M" if slowly else ""
+        line = f"curl -sS -C - -o {NAME} {limit} {self.site.line.url}i{self.file}"
+        return subprocess.Popen(line.split(), cwd=folder, env=clean_environment())
+
+
+def test_the_table_tells_wrong_bytes_that_are_said_to_be_right(mine: Ours, tmp_path: Path) -> None:
+    curl = Curl(mine.site, file=mine.file)
+    assert resume(curl, CASES[0], tmp_path / "right") == Outcome("right", 0)
+    stale = resume(curl, CASES[2], tmp_path / "wrong")
+    assert (stale, str(stale)) == (Outcome("wrong", 0), "**wrong, 0**")
+    mine.file = curl.file
