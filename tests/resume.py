@@ -13,20 +13,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from bench.peers import nginx, vsftpd
-from tests.faults import PATIENCE, Fault, Line, noise
+from tests.faults import BLOCK, PATIENCE, Fault, Line, noise
 from tests.live import clean_environment
 from tests.sites import Site, open_site
 
 NAME = "file.bin"
-SIZE = 6 << 20
-SLOW = 6 << 20  # bytes a second, for who is to be killed in the middle
+SIZE = 12 << 20
+SLOW = 16 << 20  # bytes a second, for who is to be killed in the middle
 OLD, NEW, ZEROS = noise("old", 2 * SIZE), noise("new", SIZE), bytes(64 << 10)
 HALF = SIZE // 2
 LONG_AGO = 1_700_000_000
@@ -93,6 +93,13 @@ class Peer(Protocol):
         """Have the server not know a header."""
 
 
+def slow_down(line: Line | None, slowly: bool) -> None:
+    if line:
+        line.mend()
+        if slowly:
+            line.inject(Fault("delay"), BLOCK / SLOW)
+
+
 @dataclass
 class Ours:
     """minus, as it resumes under the file's own name and over its own partials."""
@@ -114,9 +121,7 @@ class Ours:
         self.file = user.upload(data, NAME, folder)["id"]
 
     def start(self, folder: Path, *, slowly: bool) -> "subprocess.Popen[bytes]":
-        self.site.line.mend()
-        if slowly:
-            self.site.line.inject(Fault("delay"), (64 << 10) / SLOW)
+        slow_down(self.site.line, slowly)
         self.site.local = folder
         return self.site.spawn("-c", "--get", self.site.folder, NAME)
 
@@ -130,7 +135,8 @@ class Other:
 
     name: str
     root: Path
-    command: Callable[[bool], Sequence[str]]
+    command: Sequence[str]
+    slow: Sequence[str] = ()  # the same, limited to SLOW, where no line makes it so
     line: Line | None = None
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -145,8 +151,9 @@ class Other:
         part.replace(self.root / NAME)
 
     def start(self, folder: Path, *, slowly: bool) -> "subprocess.Popen[bytes]":
+        slow_down(self.line, slowly)
         return subprocess.Popen(
-            list(self.command(slowly)),
+            list(self.slow if slowly and self.slow else self.command),
             cwd=folder,
             env=clean_environment(HOME=str(folder.parent), **self.env),
             stdin=subprocess.DEVNULL,
@@ -203,11 +210,15 @@ def _kill_at_half(peer: Peer, folder: Path) -> None:
     """Run the command until half is there, then kill it as a crash would."""
     end = time.monotonic() + PATIENCE
     with peer.start(folder, slowly=True) as process:
-        while max((path.stat().st_size for path in folder.iterdir()), default=0) < HALF:
-            if time.monotonic() > end or process.poll() is not None:
-                raise RuntimeError(f"{peer.name} had ended before it could be killed")
+        while _largest(folder) < HALF and time.monotonic() < end and process.poll() is None:
             time.sleep(0.01)
         process.kill()
+    if not HALF <= _largest(folder) < SIZE:
+        raise RuntimeError(f"{peer.name} was not killed in the middle")
+
+
+def _largest(folder: Path) -> int:
+    return max((path.stat().st_size for path in folder.iterdir()), default=0)
 
 
 # --- the clients ---
@@ -228,23 +239,14 @@ def web(folder: Path, names: Sequence[str]) -> Iterator[list[Peer]]:
     root.mkdir(parents=True)
     with nginx(folder / "nginx", root, clean_environment()) as server, Line() as line:
         line.target = int(server.address.rpartition(":")[2])
-        url, limit = f"{line.url}{NAME}", str(SLOW)
+        url = f"{line.url}{NAME}"
         env = {"RCLONE_CONFIG_WEB_TYPE": "http", "RCLONE_CONFIG_WEB_URL": line.url}
-        commands: dict[str, Callable[[bool], Sequence[str]]] = {
-            "curl": lambda slow: (
-                *("curl", "-sS", "-C", "-", "-O", url),
-                *(("--limit-rate", limit) if slow else ()),
-            ),
-            "wget": lambda slow: (
-                *("wget", "-q", "-c", url),
-                *((f"--limit-rate={limit}",) if slow else ()),
-            ),
-            "rclone": lambda slow: (
-                *("rclone", "copy", f"web:{NAME}", ".", "--retries", "1"),
-                *(("--bwlimit", f"{limit}B") if slow else ()),
-            ),
+        commands: dict[str, Sequence[str]] = {
+            "curl": ("curl", "-sS", "-C", "-", "-O", url),
+            "wget": ("wget", "-q", "-c", url),
+            "rclone": ("rclone", "copy", f"web:{NAME}", ".", "--retries", "1"),
         }
-        yield [Other(name, root, commands[name], line, env) for name in names]
+        yield [Other(name, root, commands[name], line=line, env=env) for name in names]
 
 
 @contextmanager
@@ -254,8 +256,8 @@ def ftp(folder: Path) -> Iterator[Peer]:
     root.mkdir(parents=True)
     with vsftpd(folder / "vsftpd", root, clean_environment()) as server:
         get = f"set xfer:use-temp-file no; get -c {server.address}/{NAME}"
-        slow = f"set net:limit-rate {SLOW}; set net:limit-max 65536; {get}"
-        yield Other("lftp", root, lambda slowly: ("lftp", "-c", slow if slowly else get))
+        slow = f"set net:limit-rate {SLOW}; set net:limit-max {BLOCK}; {get}"
+        yield Other("lftp", root, ("lftp", "-c", get), ("lftp", "-c", slow))
 
 
 @contextmanager
@@ -265,9 +267,8 @@ def sftp(folder: Path) -> Iterator[Peer]:
     root.mkdir(parents=True)
     batch = folder / "batch"
     batch.write_text(f"reget {root / NAME} {NAME}\n")
-    command = ("sftp", "-q", "-b", str(batch), "-D", str(SFTP_SERVER))
-    limit = ("-l", str(SLOW * 8 // 1000))
-    yield Other("sftp", root, lambda slow: (command[0], *(limit if slow else ()), *command[1:]))
+    rest = ("-q", "-b", str(batch), "-D", str(SFTP_SERVER))
+    yield Other("sftp", root, ("sftp", *rest), ("sftp", "-l", str(SLOW * 8 // 1000), *rest))
 
 
 def missing() -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.live import clean_environment
-from tests.resume import CASES, NAME, Case, Ours, Outcome, ours, resume
+from tests.resume import CASES, NAME, Case, Ours, Outcome, ours, resume, slow_down
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,8 @@ class Curl(Ours):
     """`curl -C -` on the same service."""
 
     def start(self, folder: Path, *, slowly: bool) -> "subprocess.Popen[bytes]":
-        limit = "--limit-rate 6M" if slowly else ""
-        line = f"curl -sS -C - -o {NAME} {limit} {self.site.line.url}i{self.file}"
+        slow_down(self.site.line, slowly)
+        line = f"curl -sS -C - -o {NAME} {self.site.line.url}i{self.file}"
         return subprocess.Popen(line.split(), cwd=folder, env=clean_environment())
 
 
