@@ -1755,7 +1755,7 @@ def _part_name(name: str) -> str:
 class _Body:
     """A file on its way to the service: read, and its SHA-256 taken, while it is sent.
 
-    piece   of a larger file: where it begins, its bytes, the SHA-256 of what is before it
+    piece   of the rest of the file: where it begins, its bytes, the SHA-256 of what is before it
     """
 
     head = tail = b""
@@ -1950,6 +1950,7 @@ class _Upload:
             _hash_on(sha256, self._source, offset)
             end = max(offset, self._size - LAST)
             if end > offset:
+                self._source.seek(self._start)
                 body = _Body(self._source, self._progress, (offset, end - offset, sha256))
                 self._patch(offset, body, {})
                 sha256, offset = body.digest, end
