@@ -47,6 +47,7 @@ class Case:
     """What is there before the download is resumed.
 
     left     the local file's bytes; None for what a download leaves that is killed at half
+    tail     what the end of that is overwritten with then
     before   what the server had while that went on
     hidden   a header that the server does not know (HTTP alone)
     """
@@ -54,20 +55,21 @@ class Case:
     about: str
     left: bytes | None = None
     before: bytes = NEW
+    tail: bytes = b""
     hidden: str = ""
 
 
 CASES = (
     Case("killed at half; nothing changed (not stale)"),
     Case("killed at half; then replaced by a file of the same size", before=OLD[:SIZE]),
+    Case("killed at half; zeros at its end, as after a crash", tail=ZEROS),
+    Case("killed at half; garbage in its last block", tail=OLD[:4096]),
     Case("part of an older version of the same size", OLD[:HALF]),
     Case("part of an older, longer version", OLD[: HALF + HALF // 2]),
     Case("part of an older, shorter version", OLD[: HALF // 8]),
     Case("part that is longer than the new file", OLD[: SIZE + HALF]),
     Case("complete, an older version of the same size", OLD[:SIZE]),
     Case("complete, an older, shorter version", OLD[:HALF] + ZEROS),
-    Case("right but for zeros at its end, as after a crash", NEW[:HALF] + ZEROS),
-    Case("right but for garbage in its last block", NEW[:HALF] + OLD[:4096]),
     Case("as long as the file, zeros from the middle on", NEW[:HALF] + bytes(SIZE - HALF)),
     Case("older version; the server knows no `Range`", OLD[:HALF], hidden="Range"),
     Case("older version; the server knows no `If-Range`", OLD[:HALF], hidden="If-Range"),
@@ -86,8 +88,8 @@ class Peer(Protocol):
     def publish(self, data: bytes) -> None:
         """Have the server give these bytes from now on."""
 
-    def start(self, folder: Path, *, slowly: bool) -> "subprocess.Popen[bytes]":
-        """Run the command that resumes."""
+    def start(self, folder: Path, *more: str, slowly: bool = False) -> "subprocess.Popen[bytes]":
+        """Run the command that resumes, with more options."""
 
     def hide(self, header: str) -> None:
         """Have the server not know a header."""
@@ -120,10 +122,10 @@ class Ours:
         ]
         self.file = user.upload(data, NAME, folder)["id"]
 
-    def start(self, folder: Path, *, slowly: bool) -> "subprocess.Popen[bytes]":
+    def start(self, folder: Path, *more: str, slowly: bool = False) -> "subprocess.Popen[bytes]":
         slow_down(self.site.line, slowly)
         self.site.local = folder
-        return self.site.spawn("-c", "--get", self.site.folder, NAME)
+        return self.site.spawn(*more, "-c", "--get", self.site.folder, NAME)
 
     def hide(self, header: str) -> None:
         self.site.line.hide(header)
@@ -150,10 +152,10 @@ class Other:
         os.utime(part, (LONG_AGO, LONG_AGO))  # as a file that was there before any download
         part.replace(self.root / NAME)
 
-    def start(self, folder: Path, *, slowly: bool) -> "subprocess.Popen[bytes]":
+    def start(self, folder: Path, *more: str, slowly: bool = False) -> "subprocess.Popen[bytes]":
         slow_down(self.line, slowly)
         return subprocess.Popen(
-            list(self.slow if slowly and self.slow else self.command),
+            [*(self.slow if slowly and self.slow else self.command), *more],
             cwd=folder,
             env=clean_environment(HOME=str(folder.parent), **self.env),
             stdin=subprocess.DEVNULL,
@@ -191,6 +193,7 @@ def resume(peer: Peer, case: Case, folder: Path) -> Outcome | None:
     peer.publish(case.before)
     if case.left is None:
         _kill_at_half(peer, folder)
+        _overwrite_end(folder, case.tail)
     else:
         (folder / NAME).write_bytes(case.left)
     if case.before != NEW:
@@ -198,7 +201,7 @@ def resume(peer: Peer, case: Case, folder: Path) -> Outcome | None:
     found = folder / NAME
     was = found.read_bytes() if found.exists() else None
     peer.hide(case.hidden)
-    with peer.start(folder, slowly=False) as process:
+    with peer.start(folder) as process:
         process.communicate(timeout=PATIENCE)
     peer.hide("")
     now = found.read_bytes() if found.exists() else None
@@ -219,6 +222,13 @@ def _kill_at_half(peer: Peer, folder: Path) -> None:
 
 def _largest(folder: Path) -> int:
     return max((path.stat().st_size for path in folder.iterdir()), default=0)
+
+
+def _overwrite_end(folder: Path, tail: bytes) -> None:
+    for path in folder.iterdir():
+        with path.open("r+b") as file:
+            file.seek(-len(tail), os.SEEK_END)
+            file.write(tail)
 
 
 # --- the clients ---
