@@ -16,10 +16,14 @@ def clean_environment(**extra: str) -> dict[str, str]:
 
 @dataclass
 class Service:
-    """A `minus-server serve` of its own on `data`."""
+    """A `minus-server serve` of its own on `data`.
+
+    program   the interpreter's arguments that run `minus-server`
+    """
 
     data: Path
     options: tuple[str, ...] = ()
+    program: tuple[str, ...] = ("-m", "minus_server")
     url: str = ""
     port: int = 0
     api_key: str = ""
@@ -37,7 +41,7 @@ class Service:
 
     def start(self, port: int = 0) -> None:
         """Start it and read its first line."""
-        command = [sys.executable, "-m", "minus_server", "serve", "--data", str(self.data)]
+        command = [sys.executable, *self.program, "serve", "--data", str(self.data)]
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
                 [*command, "--port", str(port), *self.options],

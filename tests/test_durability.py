@@ -5,10 +5,9 @@ import os
 import re
 import resource
 import socket
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.client import HTTPException
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,6 +15,7 @@ from queue import SimpleQueue
 import pytest
 
 from tests import rawhttp
+from tests.faults import disk_of_its_own
 from tests.live import Service
 from tests.rawhttp import HOST, MULTIPART, Client, Row, multipart, new_user, part
 
@@ -138,11 +138,6 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple
     """
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["/bin/mount", "-t", "tmpfs", "-o", "size=16m,mode=700", "minus-test", str(disk)]
-    mounted = (
-        request.param == "mount"
-        and not subprocess.run(mount, capture_output=True, check=False).returncode
-    )
     running = Service(disk / "data")
     filler = disk / "filler"
 
@@ -159,15 +154,15 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple
         soft = hard if room is None else room
         resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (soft, hard))
 
-    try:
-        running.start()
-        yield running, fill if mounted else limit
-        assert running.stop() == 0
-    finally:
-        if running.running:
-            running.kill()
-        if mounted:
-            subprocess.run(["/bin/umount", str(disk)], check=True)
+    with ExitStack() as stack:
+        mounted = request.param == "mount" and stack.enter_context(disk_of_its_own(disk, "16m"))
+        try:
+            running.start()
+            yield running, fill if mounted else limit
+            assert running.stop() == 0
+        finally:
+            if running.running:
+                running.kill()
 
 
 def test_a_full_disk_is_told_and_loses_nothing(small_disk: tuple[Service, Room]) -> None:
