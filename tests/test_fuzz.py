@@ -12,6 +12,7 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import partial
@@ -401,6 +402,7 @@ def test_an_answer_is_a_json_object_or_refused(body: bytes, status: int) -> None
         request=SimpleNamespace(method="GET"),
         iter_content=lambda _size: iter([body]),
         close=lambda: None,
+        limit=nullcontext,
     )
     told = Told([])
     found = refused_or(partial(told._json, reply), MinusAPIError)
