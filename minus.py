@@ -915,7 +915,9 @@ def _reason(error: BaseException) -> str:
     return re.sub(r"""['"]\)*$""", "", words[-1]).strip() or type(error).__name__
 
 
-_SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization", "set-cookie")
+_SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization", "set-cookie", "x-edit-link")
+# an unfinished upload's address lets whoever has it go on; an editor id is another such key
+_SECRET_PATHS = re.compile(r"(?<=/uploads/)[^/?\s]+|(?<=/m)[^/?\s]+(?=/uploads)")
 
 
 def _trace(response: Reply) -> None:
@@ -924,9 +926,10 @@ def _trace(response: Reply) -> None:
     asked = f"{request.method} {response.url.partition('?')[0]}"
     answered = f"{response.status_code} {response.reason} ({took * 1000:.0f} ms)"
     for sign, first, headers in ((">", asked, request.headers), ("<", answered, response.headers)):
-        print(printable(f"{sign} {first}"), file=sys.stderr)
+        print(printable(f"{sign} {_SECRET_PATHS.sub('***', first)}"), file=sys.stderr)
         for name, text in headers.items():
-            shown = "***" if name.lower() in _SECRET_HEADERS else text
+            shown = "***" if name.lower() in _SECRET_HEADERS else _SECRET_PATHS.sub("***", text)
+            shown = shown.partition("?")[0] if name.lower() == "location" else shown
             print(printable(f"{sign} {name}: {shown}"), file=sys.stderr)
 
 

@@ -308,3 +308,16 @@ def test_a_stream_that_fails_leaves_nothing(folder: MinusFolder) -> None:
     with pytest.raises(OSError, match=r"^the tape is torn$"):
         folder.new("a", Failing())  # type: ignore[arg-type]
     assert len(folder.files()) == 0
+
+
+def test_the_trace_shows_no_address_that_lets_others_go_on(
+    service: Service, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.closing(MinusConnection(url=service.url, debug=True)) as api:
+        gallery = api.new_gallery("Film")
+        gallery.upload(source)
+    shown = capsys.readouterr().err
+    assert gallery.editor_id not in shown
+    assert f"> POST {service.url}m***/uploads\n" in shown
+    assert shown.count(f"> PATCH {service.url}uploads/***\n") == 2
+    assert f"< location: {service.url}uploads/***\n" in shown
