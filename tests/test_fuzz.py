@@ -108,10 +108,10 @@ def test_the_service_never_fails_whatever_its_description_allows_or_forbids(
         place = next((known[word] for word in known if word in operation.path), {})
         for word in ("positive", "negative"):
             requests = operation.as_strategy(generation_mode=GenerationMode(word))
-            test = cases(10)(given(st.just(place), requests, st.booleans())(ask))
+            test = cases(6)(given(st.just(place), requests, st.booleans())(ask))
             refused_or(test, Unsatisfiable)  # some have nothing that could be wrong
-    assert sum(answers.values()) > 500
-    assert min(answers[200], answers[400], answers[404]) > 20, answers
+    assert sum(answers.values()) > 300
+    assert min(answers[200], answers[400], answers[404]) > 10, answers
 
 
 # --- the service's parsers ---
