@@ -4,6 +4,7 @@ Whatever happens: what was acknowledged is there, nothing half or wrong has a fi
 either side, the exit status and a line say so, and the next run succeeds.
 """
 
+import itertools
 import resource
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,7 @@ HASTY_SERVICE = (
     "import minus_server.catalog; minus_server.catalog.BUSY_SECONDS = 0.2;"
     " import sys; from minus_server.cli import main; sys.exit(main())",
 )
+counter = itertools.count()
 WEEK = 7 * 24 * 3600
 
 
@@ -49,15 +51,19 @@ def site_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture
-def site(site_of_all: Site, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
-    """The same, for one test: a good line, a new folder's name, an empty folder here."""
+def site(site_of_all: Site, tmp_path: Path) -> Iterator[Site]:
+    """The same, for one test: a good line, a new folder's name, an empty folder here.
+
+    What a test has injected must have happened.
+    """
     site_of_all.line.mend()
-    site_of_all.folder = f"F{abs(hash(request.node.name))}"
+    site_of_all.folder = f"F{next(counter)}"
     site_of_all.local = tmp_path / "local"
     site_of_all.local.mkdir()
     yield site_of_all
     site_of_all.line.mend()
     site_of_all.line.hang_up()
+    assert site_of_all.line.happened == site_of_all.line.injected
 
 
 def assert_told(done: Done, *statuses: int) -> None:
@@ -88,7 +94,6 @@ def test_a_put_that_the_line_breaks_goes_on_by_itself(
     done = site.put(files)
     assert (done.status, done.err) == (0, "")
     site.assert_service_has(files)
-    assert site.line.happened
 
 
 @BROKEN
