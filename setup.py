@@ -24,6 +24,7 @@ TEST = [
     "pytest-xdist>=3.8",
     "responses>=0.26",
     "ruff>=0.17,<0.18",
+    "tuspy>=1.1",
     "types-requests>=2.32",
 ]
 

@@ -32,6 +32,7 @@ from minus_server import (
     openapi,
     pages,
     tars,
+    tus,
     uploads,
     zips,
 )
@@ -42,6 +43,7 @@ from minus_server.service import Service
 from minus_server.web import Handler, answers
 from minus_server.wire import Wire
 
+_TUS = ["GET", "PATCH", "DELETE", "OPTIONS", "POST"]
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SLASHES = re.compile(r"/{2,}")
 
@@ -116,6 +118,7 @@ def _refused(request: Request, error: Exception) -> Response:
     if error.file is not None:
         body["file"] = error.file
     response = json_response(body, error.status)
+    response.headers.update(error.headers)
     if error.status == 401:
         scheme = "Basic" if error.error == "invalid_client" else "Bearer"
         response.headers["WWW-Authenticate"] = f'{scheme} realm="minus"'
@@ -177,6 +180,7 @@ def _v2_routes() -> list[Route]:
         Route(f"{folder}/files", uploads.upload, methods=["POST"]),
         Route(f"{folder}/files/{{name}}", uploads.put, methods=["PUT"]),
         Route(f"{folder}/batch", batches.add, methods=["POST"]),
+        Route(f"{folder}/uploads", tus.into_folder, methods=["POST", "OPTIONS"]),
         Route(f"{folder}/tar", tars.matching, methods=["GET"]),
         Route(f"{folder}/tar", tars.chosen, methods=["POST"]),
         *(
@@ -206,6 +210,9 @@ ROUTES = [
     _form("/m{id}/order", forms.order),
     _form("/m{id}/delete", forms.delete_gallery),
     Route("/m{id}/add", forms.add, methods=["POST"]),
+    Route("/m{id}/uploads", tus.into_gallery, methods=["POST", "OPTIONS"]),
+    # who has begun an upload
+    Route("/uploads/{secret}", tus.upload, methods=_TUS),
     _form("/l{id}/edit", forms.edit_item),
     _form("/l{id}/delete", forms.delete_item),
     # who is signed in
@@ -268,6 +275,7 @@ def build(service: Service, base_url: str, activity: Activity, *, only_host: boo
     )
     app.state.service = service
     app.state.sign_ins = anyio.CapacityLimiter(oauth.AT_ONCE)
+    app.state.turns = tus.Turns()
     app.state.keeping = anyio.CapacityLimiter(uploads.KEPT_AT_ONCE)
     app.state.drawings = anyio.CapacityLimiter(links.DRAWINGS_AT_ONCE)
     app.state.wire = Wire(base_url, service.clock)

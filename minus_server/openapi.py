@@ -83,7 +83,11 @@ def _schemas() -> JSON:
 def _service() -> JSON:
     """What the service knows: each extension with its limits."""
     limits = {
-        name: _object(number=" ".join(of)) for name, of in extensions.DOCUMENT["extensions"].items()
+        name: _object(
+            number=" ".join(key for key in of if isinstance(of[key], int)),
+            text=" ".join(key for key in of if isinstance(of[key], str)),
+        )
+        for name, of in extensions.DOCUMENT["extensions"].items()
     }
     service = _object(text="name version")
     service["properties"]["extensions"] = {

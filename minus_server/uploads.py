@@ -32,8 +32,50 @@ _DRAIN_SECONDS = 10  # a refused body is read on for so long, that the client se
 Begin = Callable[[parse.Parameters], Incoming]
 
 
-class Sink:
+class Feed:
     """Feeds an upload: while a thread hashes and writes a block, the next one arrives.
+
+    take   called in a thread with what arrived; after it has failed it is not called again
+    """
+
+    def __init__(self, take: Callable[[list[bytes]], None]) -> None:
+        self._take = take
+        self._blocks: list[bytes] = []
+        self._size = 0
+        self._writing: asyncio.Task[None] | None = None
+        self._failed = False
+
+    def _is_enough(self) -> bool:
+        return self._size >= BLOCK
+
+    async def write(self, block: bytes) -> None:
+        self._blocks.append(block)
+        self._size += len(block)
+        if self._is_enough():
+            await self.hand_over()
+
+    async def hand_over(self) -> None:
+        """Have what arrived written."""
+        await self.written()
+        if not self._failed:
+            blocks, self._blocks, self._size = self._blocks, [], 0
+            self._writing = asyncio.create_task(run_in_threadpool(self._take, blocks))
+
+    async def written(self) -> None:
+        """Wait until what was handed over is with the store."""
+        if self._writing is None:
+            return
+        await asyncio.wait({self._writing})  # unlike the task itself, it can be given up
+        task, self._writing = self._writing, None
+        try:
+            task.result()
+        except BaseException:
+            self._failed = True
+            raise
+
+
+class Sink(Feed):
+    """Feeds an upload that is kept when it is whole.
 
     A small file waits here until the thread that keeps it takes the rest: no thread before that
     is asked anything.
@@ -46,37 +88,19 @@ class Sink:
     def __init__(
         self, begin: Callable[[], Incoming], small: Callable[[], Incoming], digest: str
     ) -> None:
-        self._begin = begin
+        super().__init__(lambda blocks: self._write(blocks, begin))
         self._small = small
         self._digest = names.digest(digest)
         self._incoming: Incoming | None = None
-        self._blocks: list[bytes] = []
-        self._size = 0
-        self._writing: asyncio.Task[None] | None = None
 
-    async def write(self, block: bytes) -> None:
-        self._blocks.append(block)
-        self._size += len(block)
-        if self._size >= BLOCK or (self._incoming is None and self._size > MAX_SMALL):
-            await self.hand_over()
-
-    async def hand_over(self) -> None:
-        """Have what arrived written; opens the upload."""
-        await self.written()
-        blocks, self._blocks, self._size = self._blocks, [], 0
-        self._writing = asyncio.create_task(run_in_threadpool(self._write, blocks, self._begin))
+    def _is_enough(self) -> bool:
+        return super()._is_enough() or (self._incoming is None and self._size > MAX_SMALL)
 
     def _write(self, blocks: list[bytes], begin: Callable[[], Incoming]) -> None:
         if self._incoming is None:
             self._incoming = begin()
             self._incoming.digest = self._digest
         self._incoming.write(blocks)
-
-    async def written(self) -> None:
-        """Wait until what was handed over is with the store."""
-        if self._writing is not None:
-            task, self._writing = self._writing, None
-            await task
 
     def rest(self) -> Incoming:
         """The upload, all of it: called once it is whole, in the thread that keeps it."""
