@@ -31,6 +31,7 @@ from minus_server import (
     oauth,
     openapi,
     pages,
+    sums,
     tars,
     tus,
     uploads,
@@ -228,6 +229,7 @@ ROUTES = [
     _form("/u{slug}/unfollow", forms.unfollow),
     # who knows an id
     Route("/m{id}.zip", zips.archive),
+    Route("/m{id}/SHA256SUMS", sums.sums),
     _page("/m{id}", pages.gallery),
     _page("/l{id}", pages.item),
     Route("/i{link}", links.raw),

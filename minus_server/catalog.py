@@ -576,7 +576,9 @@ def _files_by(key: str, columns: tuple[str, ...]) -> Select[Any]:
     """Some columns of the files of a folder whose `key` is one of `keys`, in no order."""
     wanted = files.c[key].in_(bindparam("keys", expanding=True))
     own = files.c.folder_n == bindparam("folder_n")
-    return select(*(files.c[name] for name in columns)).where(wanted, own)
+    of_folder = select(folders.c.id).where(folders.c.n == files.c.folder_n).scalar_subquery()
+    shown = [of_folder if name == "folder_id" else files.c[name] for name in columns]
+    return select(*shown).where(wanted, own)
 
 
 def _plain(pattern: names.Glob) -> str | None:

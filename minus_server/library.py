@@ -374,6 +374,21 @@ class Library:
             self._blobs.delete(file.blob)
         return folder
 
+    def close_drop(
+        self, folder: Folder, name: str, files: Sequence[File], once: Once | None
+    ) -> Folder:
+        """Name a gallery after all the files that made it have come.
+
+        Raises Replayed, with the id of the first gallery, where that was done before.
+        """
+        now, what = self._now(), [[file.name, file.size, file.sha256] for file in files]
+        with self._catalog.write() as rows:
+            if once is not None:
+                once.begin(rows, now, what)
+                once.keep(rows, now, what, [folder.id])
+            rows.change_folder(folder.n, {"name": name, "updated": now})
+            return _current(rows, folder)
+
     def move_file(self, file: File, to: int) -> None:
         """Give a file another place in its folder's order, from 0."""
         with self._catalog.write() as rows:
@@ -556,7 +571,7 @@ class Library:
         For a large one that is announced, room is reserved. What was done before needs none.
         """
         if once is not None and self.is_known(once):
-            return Incoming(self._blobs, names.MAX_LENGTH, _no_room(), known=True)
+            return self.begin_known()
         least = declared - FORM_OVERHEAD  # bytes of the file, whatever the form around it has
         upload = self._reserved(folder, least) if least > RESERVED_FROM else None
         if folder.owner_n is None:
@@ -658,6 +673,10 @@ class Library:
             raise refusal
         return self._incoming(min(most - held, room), refusal, upload, self._flight)
 
+    def begin_known(self) -> Incoming:
+        """Open an upload that was done before; `compare` holds it to the first."""
+        return Incoming(self._blobs, names.MAX_LENGTH, _no_room(), known=True)
+
     def begin_small(self) -> Incoming:
         """Open an upload of MAX_SMALL bytes at the most, of which `keep` decides all."""
         return Incoming(self._blobs, MAX_SMALL, TooLarge("This is no small file."))
@@ -732,7 +751,7 @@ class Library:
         Raises Replayed, with the file's id, where that was done before.
         """
         if once is not None and incoming.known:
-            self._compare(once, [[name, incoming.size, incoming.sha256]])
+            self.compare(once, [[name, incoming.size, incoming.sha256]])
         if folder.owner_n is None:
             self.need_size(incoming.size)
         mimetype = names.media_type(name, declared_type, incoming.head)
@@ -750,7 +769,7 @@ class Library:
                 incoming.abort()
             raise
 
-    def _compare(self, once: Once, what: Sequence[object]) -> None:
+    def compare(self, once: Once, what: Sequence[object]) -> None:
         """Hold a request that was done before to the first. Raises Replayed, KeyReused."""
         with self._catalog.read() as rows:
             once.begin(rows, self._now(), what)

@@ -57,12 +57,16 @@ def content_length(request: Request) -> int:
     return _length(request) or 0
 
 
-def once(request: Request, who: str) -> Once | None:
-    """What the request's Idempotency-Key says, if it has one; `who` tells whose key it is."""
+def once(request: Request, who: str, where: str = "") -> Once | None:
+    """What the request's Idempotency-Key says, if it has one.
+
+    who     whose key it is
+    where   what the request goes to, if its path does not tell
+    """
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
-    return Once(names.idempotency_key(key), who, f"{request.method} {request.url.path}")
+    return Once(names.idempotency_key(key), who, f"{request.method} {request.url.path} {where}")
 
 
 def query(request: Request) -> Parameters:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from minus_server import names
 from minus_server.accounts import hash_secret
-from minus_server.catalog import Rows
+from minus_server.catalog import Rows, User
 from minus_server.errors import KeyReused
 
 REPEAT_SECONDS = 24 * 3600
@@ -19,6 +19,11 @@ class Replayed(Exception):
     def __init__(self, made: Sequence[str]) -> None:
         super().__init__("This was asked before.")
         self.made = made
+
+
+def holder(user: User | None, other: str = "") -> str:
+    """Whose Idempotency-Key it is: the user's, without one that of what `other` names."""
+    return other if user is None else f"user {user.n}"
 
 
 @dataclass(frozen=True, slots=True)

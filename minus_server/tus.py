@@ -31,7 +31,7 @@ from minus_server.errors import (
 )
 from minus_server.galleries import UNTITLED
 from minus_server.library import no_upload
-from minus_server.repeats import Replayed
+from minus_server.repeats import Replayed, holder
 from minus_server.resumable import Announced, Piece, Plan
 from minus_server.service import Service
 from minus_server.uploads import Feed, drain, in_turn
@@ -121,7 +121,7 @@ async def into_folder(request: Request) -> Response:
     def find() -> tuple[Folder, str]:
         caller = service.accounts.caller(parse.need_token(request, parse.query(request)))
         folder = service.library.folder_to_fill(caller, request.path_params["id"])
-        return folder, f"user {caller.user.n}"
+        return folder, holder(caller.user)
 
     return await _begin(request, find)
 
@@ -135,7 +135,7 @@ async def into_gallery(request: Request) -> Response:
         user = user_of(request, parse.query(request))
         editors = pages.editors(request)
         folder = service.galleries.addable(request.path_params["id"], user, editors)
-        return folder, f"user {user.n}" if user else f"gallery {folder.id}"
+        return folder, holder(user, f"gallery {folder.id}")
 
     return await _begin(request, find)
 
