@@ -755,7 +755,10 @@ class Library:
         if folder.owner_n is None:
             self.need_size(incoming.size)
         mimetype = names.media_type(name, declared_type, incoming.head)
-        stored = incoming.commit()
+        try:
+            stored = incoming.commit()
+        except BlobMissing:
+            raise no_upload() from None
         incoming.landed()
         key, data = (stored, None) if isinstance(stored, str) else (None, stored)
         try:
