@@ -8,13 +8,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from sqlalchemy import update
 
+from minus_server import tus
 from minus_server.blobs import FolderWriter
 from minus_server.catalog import File, Folder, Upload, User
 from minus_server.check import check
-from minus_server.errors import DigestMismatch, NotFound, QuotaExceeded, TooLarge
+from minus_server.errors import DigestMismatch, InUse, NotFound, QuotaExceeded, TooLarge
 from minus_server.library import FORM_OVERHEAD, RESERVED_FROM, Library
 from minus_server.policy import Policy
 from minus_server.resumable import (
@@ -314,6 +316,27 @@ def test_an_upload_expires_after_its_last_byte(site: Site, *, owned: bool) -> No
     assert site.library.linked_file(file.id).size == 4
 
 
+def test_a_plain_upload_under_way_never_expires(site: Site) -> None:
+    folder = site.folder()
+    incoming = site.library.begin(folder, SIZE + FORM_OVERHEAD)
+    incoming.write([bytes(SIZE)])
+    assert site.resumables.expire() == 0
+    assert site.library.keep(folder, incoming, name="b", declared_type="").size == SIZE
+
+
+def test_room_is_given_back_where_an_upload_cannot_be_opened(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    folder = site.folder()
+    with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
+        patched.setattr(Library, "_begin", fail)
+        site.library.begin(folder, SIZE + FORM_OVERHEAD)
+    assert site.counted() == (0, 0)
+
+
 def test_an_upload_that_ends_while_its_bytes_come_leaves_nothing(site: Site) -> None:
     folder = site.folder()
     for end in (site.resumables.end, lambda _: site.library.remove_folder(folder)):
@@ -411,3 +434,22 @@ def test_check_names_room_that_nobody_holds(site: Site) -> None:
             with site.service.catalog.engine.begin() as connection:
                 connection.execute(change.values({column: value}))
             assert check(site.service).problems == problems
+
+
+def test_a_request_that_does_not_let_go_in_time_is_left_alone(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tus, "PATIENCE", 0)
+    upload = site.begin(site.folder())[1]
+
+    async def two_at_once() -> None:
+        turns = tus.Turns()
+        async with turns.take(upload) as older:
+            with pytest.raises(InUse):
+                async with turns.take(upload):
+                    pytest.fail("two requests work on one upload")
+            assert older.reading.cancel_called
+        async with turns.take(upload):
+            pass
+
+    anyio.run(two_at_once)
