@@ -38,7 +38,10 @@ class Writer(Protocol):
         """Put what was written on disk, where it stays for `resume`."""
 
     def commit(self) -> None:
-        """Flush to disk and make the blob appear under its key."""
+        """Flush to disk and make the blob appear under its key.
+
+        Raises BlobMissing where somebody gave its bytes up meanwhile.
+        """
 
     def close(self) -> None:
         """Let go of it, as far as it was flushed it can be resumed; harmless after `commit`."""
@@ -220,7 +223,10 @@ class FolderWriter:
     def commit(self) -> None:
         os.fsync(self._file.fileno())
         self._file.close()
-        self._part.rename(self._place)
+        try:
+            self._part.rename(self._place)
+        except FileNotFoundError:
+            raise BlobMissing(self.key) from None
         _flush_folder(self._place.parent)
 
     def close(self) -> None:

@@ -1291,7 +1291,9 @@ class Rows:
         return self._count(select(uploads.c.n).where(uploads.c.folder_n == folder_n))
 
     def expired_uploads(self, now: int, limit: int) -> list[Upload]:
-        old = _UPLOADS.where(uploads.c.expires <= now).order_by(uploads.c.expires).limit(limit)
+        """Some of those that can go on and did not."""
+        over = (uploads.c.resumable, uploads.c.expires <= now)
+        old = _UPLOADS.where(*over).order_by(uploads.c.expires).limit(limit)
         return [Upload.of(row) for row in self._all(old)]
 
     def cut_uploads(self, limit: int) -> list[Upload]:

@@ -48,7 +48,7 @@ MOST_TEXT = 2 << 20  # characters in a page by cursor, which ends before its las
 _ROWS_AT_ONCE = 500
 FORM_OVERHEAD = 64 * 1024  # bytes of a body that may be its form and not its file
 _HOUR = 3600
-_BLOCK = 1 << 20
+_BLOCK = 1 << 20  # bytes read at once
 _HEAD = 512  # bytes kept to tell a picture by
 _SIDES = {"small": SMALL, "medium": MEDIUM}
 _BESIDE = ThreadPoolExecutor(4, "digest")  # takes digests while the same bytes are written
@@ -134,7 +134,7 @@ class Incoming:
             self._hash(blocks)
             self._hold(blocks)
         else:
-            self.head += b"".join(blocks)[: _HEAD - len(self.head)] if self.size < _HEAD else b""
+            self._look(blocks)
             hashing = _BESIDE.submit(self._hash, blocks)
             try:
                 for block in blocks:
@@ -148,9 +148,12 @@ class Incoming:
             for block in blocks:
                 self.running.update(block)
 
-    def _hold(self, blocks: Sequence[bytes]) -> None:
-        for block in blocks:
+    def _look(self, blocks: Sequence[bytes]) -> None:
+        for block in blocks if len(self.head) < _HEAD else ():
             self.head += block[: _HEAD - len(self.head)]
+
+    def _hold(self, blocks: Sequence[bytes]) -> None:
+        self._look(blocks)
         if self.known:
             return
         self._held += blocks
@@ -166,17 +169,13 @@ class Incoming:
             self.running = _digest_of(self._writer)
         return str(self.running.hexdigest())
 
-    def verify(self) -> None:
-        """Raises DigestMismatch where it is not what the sender told of."""
-        if self.digest not in (None, self.sha256):
-            raise DigestMismatch("Other bytes came than the Repr-Digest tells of.")
-
     def commit(self) -> str | bytes:
         """Flush it to disk. -> the key of the blob; of a small one its bytes, nothing is flushed
 
         Raises DigestMismatch.
         """
-        self.verify()
+        if self.digest not in (None, self.sha256):
+            raise DigestMismatch("Other bytes came than the Repr-Digest tells of.")
         if self._writer is None:
             return b"".join(self._held)
         self._writer.commit()
@@ -597,13 +596,23 @@ class Library:
         if once is not None and self.is_known(once):
             return self.begin_known()
         least = declared - FORM_OVERHEAD  # bytes of the file, whatever the form around it has
-        upload = self._reserved(folder, least) if least > RESERVED_FROM else None
+        if least <= RESERVED_FROM:
+            return self._begin(folder, least, None)
+        upload = self._reserved(folder, least)
+        try:
+            return self._begin(folder, 0, upload)
+        except BaseException:
+            self.end_upload(upload.n)
+            raise
+
+    def _begin(self, folder: Folder, least: int, upload: Upload | None) -> Incoming:
+        """Open an upload that needs so much room beside what its row holds."""
         if folder.owner_n is None:
             return self._begin_unowned(least, upload)
         with self._catalog.read() as rows:
             owner = rows.user(folder.owner_n)
         room = owner.quota - owner.used - owner.reserved if owner else 0
-        if upload is None and least > room:
+        if least > room:
             raise _no_room()
         return self._incoming(room, _no_room(), upload)
 
@@ -693,7 +702,7 @@ class Library:
         most, room = self._policy.anonymous_file, self._unowned_room()
         held = upload.reserved if upload else 0
         refusal = self._too_large() if room + held >= most else _no_room()
-        if upload is None and least > min(most, room):
+        if least > min(most, room):
             raise refusal
         return self._incoming(min(most - held, room), refusal, upload, self._flight)
 
@@ -779,7 +788,10 @@ class Library:
         if folder.owner_n is None:
             self.need_size(incoming.size)
         mimetype = names.media_type(name, declared_type, incoming.head)
-        stored = incoming.commit()
+        try:
+            stored = incoming.commit()
+        except BlobMissing:
+            raise no_upload() from None
         incoming.landed()
         key, data = (stored, None) if isinstance(stored, str) else (None, stored)
         try:

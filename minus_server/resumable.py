@@ -187,9 +187,11 @@ class Resumables:
         return self._library.reserve_for(upload.n, size)
 
     def save(self, upload: Upload, arrived: int) -> Upload:
-        """Say that so many bytes are on disk, once they are."""
+        """Say that so many bytes are on disk, once they are. Raises NotFound where it ended"""
         changes: dict[str, Any] = {"arrived": arrived, "expires": self._expires(upload.owner_n)}
         with self._catalog.write() as rows:
+            if rows.upload_by_number(upload.n) is None:
+                raise no_upload()
             rows.change_upload(upload.n, changes)
         return replace(upload, **changes)
 

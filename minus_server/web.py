@@ -21,9 +21,9 @@ from starlette.responses import Response
 
 from minus_server import names, parse
 from minus_server.accounts import Caller
+from minus_server.addresses import network
 from minus_server.catalog import User
 from minus_server.errors import Forbidden, NotSignedIn
-from minus_server.addresses import network
 from minus_server.policy import Policy
 from minus_server.repeats import Once, holder
 from minus_server.service import Service

@@ -3,19 +3,22 @@
 import base64
 import hashlib
 import io
+import json
 import re
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 
 import pytest
 from tusclient.client import TusClient
 from tusclient.exceptions import TusCommunicationError
 
 from tests import rawhttp
-from tests.live import Service
+from tests.live import Service, clean_environment
 from tests.rawhttp import (
     HOST,
     Answer,
@@ -703,3 +706,26 @@ def test_tuspy_uploads_is_interrupted_and_goes_on(alice: Client, folder: Row) ->
     stranger = TusClient(url)
     with pytest.raises(TusCommunicationError):
         stranger.uploader(file_stream=io.BytesIO(data)).upload()
+
+
+def test_the_curl_session_of_the_docs_works(alice: Client, folder: Row, tmp_path: Path) -> None:
+    told = (Path(__file__).parent.parent / "docs" / "protocol.md").read_text()
+    session = told.partition("## `tus`")[2].partition("```sh\n")[2].partition("```")[0]
+    data = bytes(range(256)) * 1000
+    (tmp_path / "film.mp4").write_bytes(data)
+    known = {
+        "api": f"{alice.base}api/v2",
+        "auth": f"Authorization: Bearer {alice.token}",
+        "ID": folder["id"],
+    }
+    done = subprocess.run(
+        ["/bin/bash", "-euo", "pipefail", "-c", session],
+        cwd=tmp_path,
+        env=clean_environment(**known),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    file = json.loads(done.stdout)
+    assert (file["name"], alice.raw(file).body == data) == ("film.mp4", True)
