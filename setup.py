@@ -24,6 +24,7 @@ TEST = [
     "pytest-xdist>=3.8",
     "responses>=0.26",
     "ruff>=0.17,<0.18",
+    "trustme>=1.2",
     "types-requests>=2.32",
 ]
 
