@@ -85,6 +85,12 @@ class Door:
             await self._app(scope, receive, send)
             return
         with self._activity:
+            if _is_odd(scope):
+                words = {"error": "invalid_request", "error_description": "The head is ambiguous."}
+                answer = json_response(words, 400)
+                answer.headers["Connection"] = "close"
+                await answer(scope, receive, send)
+                return
             if self._hosts is not None and _host(scope) not in self._hosts:
                 refusal = {"error": "misdirected", "error_description": "This is another host."}
                 await json_response(refusal, 421)(scope, receive, send)
@@ -131,6 +137,17 @@ class Activity:
     def idle_seconds(self) -> float:
         """How long nothing has been asked; 0 while something is under way."""
         return 0.0 if self.running else time.monotonic() - self.since
+
+
+def _is_odd(scope: Scope) -> bool:
+    """Tell whether a proxy before us may have read this head otherwise than the server did."""
+    keys = [key for key, _ in scope["headers"]]
+    lengths = b"transfer-encoding" in keys and b"content-length" in keys
+    return lengths or keys.count(b"host") > 1 or (b"host" not in keys and _is_new(scope))
+
+
+def _is_new(scope: Scope) -> bool:
+    return bool(scope["http_version"] == "1.1")
 
 
 def _host(scope: Scope) -> str:
