@@ -68,33 +68,35 @@ def assert_told(done: Done, *statuses: int) -> None:
 
 # --- the line ---
 
-BROKEN = [Fault("cut"), Fault("reset"), Fault("truncate")]
 OF_KINDS = pytest.mark.parametrize("files", KINDS.values(), ids=KINDS)
+BROKEN = pytest.mark.parametrize(
+    ("kind", "files"),
+    [("reset", SMALL), *((kind, LARGE) for kind in ("cut", "reset", "truncate"))],
+    ids=["reset-small", "cut-large", "reset-large", "truncate-large"],
+)
 
 
-def at_half(fault: Fault, files: Mapping[str, bytes], side: str, stays: bool = False) -> Fault:
-    return Fault(fault.kind, side, size(files) // 2, stays=stays)
+def at_half(kind: str, files: Mapping[str, bytes], side: str, stays: bool = False) -> Fault:
+    return Fault(kind, side, size(files) // 2, stays=stays)
 
 
-@OF_KINDS
-@pytest.mark.parametrize("fault", BROKEN, ids=lambda fault: fault.kind)
+@BROKEN
 def test_a_put_that_the_line_breaks_goes_on_by_itself(
-    site: Site, fault: Fault, files: dict[str, bytes]
+    site: Site, kind: str, files: dict[str, bytes]
 ) -> None:
-    site.line.inject(at_half(fault, files, "up"))
+    site.line.inject(at_half(kind, files, "up"))
     done = site.put(files)
     assert (done.status, done.err) == (0, "")
     site.assert_service_has(files)
     assert site.line.happened
 
 
-@OF_KINDS
-@pytest.mark.parametrize("fault", BROKEN, ids=lambda fault: fault.kind)
+@BROKEN
 def test_a_get_that_the_line_breaks_goes_on_by_itself(
-    site: Site, fault: Fault, files: dict[str, bytes]
+    site: Site, kind: str, files: dict[str, bytes]
 ) -> None:
     assert site.put(files).status == 0
-    site.line.inject(at_half(fault, files, "down"))
+    site.line.inject(at_half(kind, files, "down"))
     done = site.get()
     assert (done.status, done.err) == (0, "")
     site.assert_here_is(files)
@@ -104,7 +106,7 @@ def test_a_get_that_the_line_breaks_goes_on_by_itself(
 def test_a_put_whose_line_stays_broken_is_told_and_leaves_nothing_half(
     site: Site, files: dict[str, bytes]
 ) -> None:
-    site.line.inject(at_half(Fault("reset"), files, "up", stays=True))
+    site.line.inject(at_half("reset", files, "up", stays=True))
     assert_told(site.put(files), 5)
     site.assert_service_has_none_but({})
     site.line.mend()
@@ -117,7 +119,7 @@ def test_a_get_whose_line_stays_broken_is_told_and_leaves_nothing_half(
     site: Site, files: dict[str, bytes]
 ) -> None:
     assert site.put(files).status == 0
-    site.line.inject(at_half(Fault("reset"), files, "down", stays=True))
+    site.line.inject(at_half("reset", files, "down", stays=True))
     assert_told(site.get(), 5, 11)
     site.assert_here_is_none_but(files)
     site.line.mend()
@@ -137,7 +139,7 @@ def test_an_upload_whose_answer_is_lost_is_there_once(site: Site, files: dict[st
 def test_an_upload_whose_bytes_change_on_the_way_is_refused(
     site: Site, files: dict[str, bytes]
 ) -> None:
-    site.line.inject(Fault("corrupt", "up", size(files) // 2))
+    site.line.inject(at_half("corrupt", files, "up"))
     done = site.put(files)
     assert done.status in (0, 10), done
     site.assert_service_has(files if done.status == 0 else {})
@@ -153,7 +155,7 @@ def test_a_download_whose_bytes_change_on_the_way_is_refused(
     old = dict.fromkeys(files, b"old")
     for name, data in old.items():
         (site.local / name).write_bytes(data)
-    site.line.inject(Fault("corrupt", "down", size(files) // 2))
+    site.line.inject(at_half("corrupt", files, "down"))
     done = site.get("--on-conflict", "overwrite")
     assert done.status in (0, 10, 11), done
     now = site.here()
@@ -167,7 +169,7 @@ def test_a_download_whose_bytes_change_on_the_way_is_refused(
 def test_a_put_into_a_line_that_stalls_ends_with_the_timeout(
     site: Site, files: dict[str, bytes]
 ) -> None:
-    site.line.inject(at_half(Fault("stall"), files, "up"))
+    site.line.inject(at_half("stall", files, "up"))
     done = site.put(files, program=HASTY)
     assert done.status == 0 or (done.status == 5 and done.err), done
     site.assert_service_has(files if done.status == 0 else {})
@@ -181,7 +183,7 @@ def test_a_get_from_a_line_that_stalls_ends_with_the_timeout(
     site: Site, files: dict[str, bytes]
 ) -> None:
     assert site.put(files).status == 0
-    site.line.inject(at_half(Fault("stall"), files, "down"))
+    site.line.inject(at_half("stall", files, "down"))
     done = site.get(program=HASTY)
     assert done.status == 0 or (done.status in (5, 11) and done.err), done
     site.assert_here_is_none_but(files)
@@ -191,12 +193,12 @@ def test_a_get_from_a_line_that_stalls_ends_with_the_timeout(
 
 
 def test_a_line_that_drops_a_byte_gives_nobody_wrong_bytes(site: Site) -> None:
-    site.line.inject(Fault("drop", "up", size(LARGE) // 2))
+    site.line.inject(at_half("drop", LARGE, "up"))
     done = site.put(LARGE, program=HASTY)
     site.assert_service_has(LARGE if done.status == 0 else {})
     site.line.mend()
     assert site.put(LARGE, "--on-conflict", "skip").status == 0
-    site.line.inject(Fault("drop", "down", size(LARGE) // 2))
+    site.line.inject(at_half("drop", LARGE, "down"))
     done = site.get(program=HASTY)
     assert site.here() == (LARGE if done.status == 0 else {})
     site.line.mend()
@@ -215,7 +217,7 @@ def test_a_stream_that_the_line_breaks_is_told_and_leaves_nothing(site: Site) ->
     data = STREAM["stream.bin"]
     typed = b"cd %s\nput - stream.bin\n" % site.new_folder().encode()
     for kind in ("reset", "truncate"):
-        site.line.inject(at_half(Fault(kind), STREAM, "up"))
+        site.line.inject(at_half(kind, STREAM, "up"))
         assert_told(site.run(stdin=typed + data), 5, 11)
         site.assert_service_has({})
     assert site.run(stdin=typed + data).status == 0
@@ -226,7 +228,7 @@ def test_a_file_for_a_command_is_told_when_the_line_breaks_it(site: Site) -> Non
     assert site.put(STREAM).status == 0
     typed = f"cd {site.folder}\nget stream.bin |cat >copy\n".encode()
     for kind, status in (("reset", 5), ("corrupt", 10)):
-        site.line.inject(at_half(Fault(kind), STREAM, "down", stays=True))
+        site.line.inject(at_half(kind, STREAM, "down", stays=True))
         assert_told(site.run(stdin=typed), status, 11)
         site.line.mend()
     assert site.run(stdin=typed).status == 0
@@ -235,7 +237,7 @@ def test_a_file_for_a_command_is_told_when_the_line_breaks_it(site: Site) -> Non
 
 def test_a_share_that_the_line_breaks_gives_no_link(site: Site) -> None:
     files = site.given(LARGE)
-    site.line.inject(at_half(Fault("reset"), LARGE, "up", stays=True))
+    site.line.inject(at_half("reset", LARGE, "up", stays=True))
     done = site.run("--share", *files)
     assert_told(done, 5)
     assert done.out == ""
@@ -252,7 +254,7 @@ def test_a_share_that_the_line_breaks_gives_no_link(site: Site) -> None:
 
 @pytest.mark.parametrize("who", ["client", "service"])
 def test_a_kill_in_the_middle_of_a_put_leaves_nothing_half(site: Site, who: str) -> None:
-    site.line.inject(at_half(Fault("stall"), LARGE, "up", stays=True))
+    site.line.inject(at_half("stall", LARGE, "up", stays=True))
     with site.spawn("--put", site.folder, *site.given(LARGE)) as process:
         site.line.fell.wait(PATIENCE)
         if who == "client":
@@ -274,7 +276,7 @@ def test_a_kill_in_the_middle_of_a_put_leaves_nothing_half(site: Site, who: str)
 @pytest.mark.parametrize("who", ["client", "service"])
 def test_a_kill_in_the_middle_of_a_get_leaves_nothing_half(site: Site, who: str) -> None:
     assert site.put(LARGE).status == 0
-    site.line.inject(at_half(Fault("stall"), LARGE, "down", stays=True))
+    site.line.inject(at_half("stall", LARGE, "down", stays=True))
     with site.spawn("--get", site.folder) as process:
         site.line.fell.wait(PATIENCE)
         if who == "client":
@@ -369,7 +371,7 @@ def test_a_catalog_that_is_locked_is_told_as_busy_and_loses_nothing(tmp_path: Pa
         site.assert_service_has(SMALL | STREAM)
 
 
-@pytest.mark.parametrize("jump", [-WEEK, WEEK, 200 * WEEK])
+@pytest.mark.parametrize("jump", [-WEEK, 200 * WEEK])
 def test_a_clock_that_jumps_here_costs_nothing(site: Site, tmp_path: Path, jump: int) -> None:
     clock = clock_of(tmp_path)
     program = with_clock(clock, "minus", "minus.main()")
@@ -389,7 +391,7 @@ def test_a_clock_that_jumps_at_the_service_costs_nothing(tmp_path: Path) -> None
         site.folder, site.local = "Stuff", tmp_path / "local"
         site.local.mkdir()
         have: dict[str, bytes] = {}
-        for number, jump in enumerate((0, WEEK, -WEEK, 200 * WEEK, 0)):
+        for number, jump in enumerate((0, -WEEK, 200 * WEEK, 0)):
             clock.write_text(str(jump))
             more = {f"{number}.bin": noise(number, 100_000)}
             done = site.put(more)

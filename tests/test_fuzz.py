@@ -12,6 +12,7 @@ import string
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import partial
@@ -107,10 +108,10 @@ def test_the_service_never_fails_whatever_its_description_allows_or_forbids(
         place = next((known[word] for word in known if word in operation.path), {})
         for word in ("positive", "negative"):
             requests = operation.as_strategy(generation_mode=GenerationMode(word))
-            test = cases(10)(given(st.just(place), requests, st.booleans())(ask))
+            test = cases(6)(given(st.just(place), requests, st.booleans())(ask))
             refused_or(test, Unsatisfiable)  # some have nothing that could be wrong
-    assert sum(answers.values()) > 500
-    assert min(answers[200], answers[400], answers[404]) > 20, answers
+    assert sum(answers.values()) > 300
+    assert min(answers[200], answers[400], answers[404]) > 10, answers
 
 
 # --- the service's parsers ---
@@ -401,6 +402,7 @@ def test_an_answer_is_a_json_object_or_refused(body: bytes, status: int) -> None
         request=SimpleNamespace(method="GET"),
         iter_content=lambda _size: iter([body]),
         close=lambda: None,
+        limit=nullcontext,
     )
     told = Told([])
     found = refused_or(partial(told._json, reply), MinusAPIError)
