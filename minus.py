@@ -54,6 +54,7 @@ import sys
 import threading
 import time
 import unicodedata
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -238,6 +239,14 @@ class _Watch:
             if not in_time:
                 raise TimeoutError("it is too slow") from None
 
+    def begun(self, sock: Any, begin: Callable[[], Any]) -> Any:
+        """Let an answer begin within the limit. -> it"""
+        with contextlib.ExitStack() as stack:
+            with self.limit(sock):
+                answer = stack.enter_context(contextlib.closing(begin()))
+            stack.pop_all()
+        return answer
+
     def _look(self) -> None:
         while self._awake:
             self._never.wait(DEADLINE / 8)
@@ -284,8 +293,7 @@ class _Loopback:
                 if getattr(data, "failure", None):
                     raise
             sock = connection.sock
-            with self._watch.limit(sock):
-                response = connection.getresponse()
+            response = self._watch.begun(sock, connection.getresponse)
         except BaseException:
             connection.close()
             raise
@@ -487,22 +495,29 @@ class MinusConnection:
         except ImportError:
             why = f"{self.url} needs the package requests, which is not installed"
             raise MinusConfigError(why) from None
+        from http.client import HTTPException, HTTPResponse
+
         watch, at = self._watch, self._at
+
+        class Response(HTTPResponse):
+            def _read_next_chunk_size(self) -> int:
+                size: int = cast(Any, super())._read_next_chunk_size()
+                if size < 0:  # it would be read to the end of the stream, into memory
+                    raise HTTPException("a chunk of less than nothing")
+                return size
 
         class Adapter(requests.adapters.HTTPAdapter):
             def get_connection_with_tls_context(self, *args: Any, **more: Any) -> Any:
                 pool: Any = super().get_connection_with_tls_context(*args, **more)
                 if "ConnectionCls" not in vars(pool):
                     get = partialmethod(watched, pool.ConnectionCls.getresponse)
-                    pool.ConnectionCls = type(
-                        "Watched", (pool.ConnectionCls,), {"getresponse": get}
-                    )
+                    own = {"getresponse": get, "response_class": Response}
+                    pool.ConnectionCls = type("Watched", (pool.ConnectionCls,), own)
                 return pool
 
         def watched(connection: Any, get: Callable[..., Any], *args: Any) -> Any:
             at.sock = connection.sock
-            with watch.limit(connection.sock):
-                return get(connection, *args)
+            return watch.begun(connection.sock, partial(get, connection, *args))
 
         session = requests.Session()
         session.stream = True
@@ -3898,6 +3913,7 @@ def _run(options: argparse.Namespace, streams: Sequence[IO[str]]) -> int:
         shell.warn("minus: others may have seen the password: --password-file FILE hides it")
     if options.insecure:
         shell.warn("minus: --insecure: anybody on the way can read and change what is sent")
+        warnings.filterwarnings("ignore", "Unverified HTTPS")  # urllib3 says it at each request
     if options.verify and not options.names and Path(options.verify).is_file():
         shell.verify_sums(options.verify)
     elif options.share:

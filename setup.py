@@ -25,6 +25,8 @@ TEST = [
     "responses>=0.26",
     "ruff>=0.17,<0.18",
     "schemathesis>=4.32",
+    "trustme>=1.2",
+    "tuspy>=1.1",
     "types-requests>=2.32",
 ]
 

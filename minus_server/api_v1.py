@@ -8,9 +8,10 @@ from starlette.routing import Route
 
 from minus_server import names, web
 from minus_server.accounts import WRONG_PASSWORD
-from minus_server.catalog import Entry, File, User
-from minus_server.endpoints import json_response
+from minus_server.catalog import Entry, File, Folder, User
+from minus_server.endpoints import json_response, replayed
 from minus_server.errors import BadRequest
+from minus_server.repeats import Replayed
 from minus_server.uploads import upload_item
 from minus_server.web import Visit, answers, end_session, start_session
 from minus_server.wire import JSON, ago, ending
@@ -20,7 +21,13 @@ _DONE: JSON = {"success": True}
 
 
 def create_gallery(visit: Visit) -> Response:
-    folder = visit.service.galleries.create(visit.user, visit.address)
+    try:
+        return _created(visit.service.galleries.create(visit.user, visit.address, once=visit.once))
+    except Replayed as first:
+        return replayed(_created(visit.service.library.linked_folder(first.made[0])))
+
+
+def _created(folder: Folder) -> Response:
     return json_response({"editor_id": folder.editor_id or folder.id, "reader_id": folder.id})
 
 
@@ -61,14 +68,16 @@ def get_items(visit: Visit) -> Response:
     )
 
 
-def item(file: File) -> JSON:
+def item(file: File) -> Response:
     """The answer to UploadItem."""
-    return {
-        "id": file.id,
-        "height": file.height,
-        "width": file.width,
-        "filesize": f"{file.size} bytes",
-    }
+    return json_response(
+        {
+            "id": file.id,
+            "height": file.height,
+            "width": file.width,
+            "filesize": f"{file.size} bytes",
+        }
+    )
 
 
 def register(visit: Visit) -> Response:
@@ -147,7 +156,7 @@ def _entry(entry: Entry, viewer: User, now: int) -> JSON:
 
 async def upload(request: Request) -> Response:
     """UploadItem."""
-    return json_response(item(await upload_item(request)))
+    return await upload_item(request, item)
 
 
 _TIMELINES = {

@@ -1,6 +1,6 @@
 """API v2, a handler a row of the reference's resource table, and the table itself."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from minus_server import names
@@ -155,8 +155,15 @@ def folders(call: Call) -> JSON:
 def add_folder(call: Call) -> JSON:
     call.service.accounts.own(call.caller, call.path["slug"])
     is_public = call.fields.get("is_public", True)
-    folder = call.service.library.add_folder(call.caller, call.fields["name"], is_public=is_public)
+    folder = call.service.library.add_folder(
+        call.caller, call.fields["name"], is_public=is_public, once=call.once
+    )
     return call.wire.folder(folder, [])
+
+
+def added_folder(call: Call, made: Sequence[str]) -> JSON:
+    """The folder that an earlier request made."""
+    return _single_folder(call, call.service.library.folder(call.caller, made[0]))
 
 
 def folder(call: Call) -> JSON:
@@ -310,6 +317,7 @@ ENDPOINTS = (
             "name": Field(names.folder_name, "its name, not necessarily unique", required=True),
             "is_public": _IS_PUBLIC,
         },
+        added_folder,
     ),
     Endpoint(
         "GET",

@@ -33,7 +33,9 @@ from minus_server import (
     oauth,
     openapi,
     pages,
+    sums,
     tars,
+    tus,
     uploads,
     zips,
 )
@@ -45,9 +47,12 @@ from minus_server.throttle import Misses
 from minus_server.web import Handler, address, answers
 from minus_server.wire import Wire
 
+_TUS = ["GET", "PATCH", "DELETE", "OPTIONS", "POST"]
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SLASHES = re.compile(r"/{2,}")
-_GUESSABLE = re.compile(r"/(?:[ijklmu]|api/)")  # addresses that begin so have an id or a name
+_GUESSABLE = re.compile(
+    r"/(?:[ijklmu]|api/(?!v2/))"
+)  # addresses that begin so have an id or a name
 DELAYED_AT_ONCE = 100  # sign-ins that wait
 HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 
@@ -80,6 +85,12 @@ class Door:
             await self._app(scope, receive, send)
             return
         with self._activity:
+            if _is_odd(scope):
+                words = {"error": "invalid_request", "error_description": "The head is ambiguous."}
+                answer = json_response(words, 400)
+                answer.headers["Connection"] = "close"
+                await answer(scope, receive, send)
+                return
             if self._hosts is not None and _host(scope) not in self._hosts:
                 refusal = {"error": "misdirected", "error_description": "This is another host."}
                 await json_response(refusal, 421)(scope, receive, send)
@@ -101,8 +112,8 @@ class Door:
             await send(message)
 
         if asker is not None and (seconds := self._misses.wait(asker)):
-            refusal = TooMany("Too many addresses that lead nowhere were asked for from here.")
-            refusal.retry_after = seconds
+            why = "Too many addresses that lead nowhere were asked for from here."
+            refusal = TooMany(why, seconds)
             answer = await run_in_threadpool(_refused, request, refusal)
             await answer(scope, receive, send_with)
         else:
@@ -128,6 +139,17 @@ class Activity:
         return 0.0 if self.running else time.monotonic() - self.since
 
 
+def _is_odd(scope: Scope) -> bool:
+    """Tell whether a proxy before us may have read this head otherwise than the server did."""
+    keys = [key for key, _ in scope["headers"]]
+    lengths = b"transfer-encoding" in keys and b"content-length" in keys
+    return lengths or keys.count(b"host") > 1 or (b"host" not in keys and _is_new(scope))
+
+
+def _is_new(scope: Scope) -> bool:
+    return bool(scope["http_version"] == "1.1")
+
+
 def _host(scope: Scope) -> str:
     found = [value for key, value in scope["headers"] if key == b"host"]
     return found[0].decode("latin-1").lower() if len(found) == 1 else ""
@@ -146,22 +168,18 @@ def _refused(request: Request, error: Exception) -> Response:
         return RedirectResponse(place, 303)
     if pages.wants_page(request):
         response = pages.error_page(request, error.status, str(error))
-        return _retried(response, error)
+        response.headers.update(error.headers)
+        return response
     body: dict[str, object] = {"error": error.error, "error_description": str(error)}
     if error.status == 401 and error.error == "invalid_token":
         body["invalid_token"] = True
     if error.file is not None:
         body["file"] = error.file
     response = json_response(body, error.status)
+    response.headers.update(error.headers)
     if error.status == 401:
         scheme = "Basic" if error.error == "invalid_client" else "Bearer"
         response.headers["WWW-Authenticate"] = f'{scheme} realm="minus"'
-    return _retried(response, error)
-
-
-def _retried(response: Response, error: Refused) -> Response:
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(error.retry_after)
     return response
 
 
@@ -220,6 +238,7 @@ def _v2_routes() -> list[Route]:
         Route(f"{folder}/files", uploads.upload, methods=["POST"]),
         Route(f"{folder}/files/{{name}}", uploads.put, methods=["PUT"]),
         Route(f"{folder}/batch", batches.add, methods=["POST"]),
+        Route(f"{folder}/uploads", tus.into_folder, methods=["POST", "OPTIONS"]),
         Route(f"{folder}/tar", tars.matching, methods=["GET"]),
         Route(f"{folder}/tar", tars.chosen, methods=["POST"]),
         *(
@@ -249,6 +268,9 @@ ROUTES = [
     _form("/m{id}/order", forms.order),
     _form("/m{id}/delete", forms.delete_gallery),
     Route("/m{id}/add", forms.add, methods=["POST"]),
+    Route("/m{id}/uploads", tus.into_gallery, methods=["POST", "OPTIONS"]),
+    # who has begun an upload
+    Route("/uploads/{secret}", tus.upload, methods=_TUS),
     _form("/l{id}/edit", forms.edit_item),
     _form("/l{id}/delete", forms.delete_item),
     # who is signed in
@@ -264,6 +286,7 @@ ROUTES = [
     _form("/u{slug}/unfollow", forms.unfollow),
     # who knows an id
     Route("/m{id}.zip", zips.archive),
+    Route("/m{id}/SHA256SUMS", sums.sums),
     _page("/m{id}", pages.gallery),
     _page("/l{id}", pages.item),
     Route("/i{link}", links.raw),
@@ -321,6 +344,7 @@ def build(service: Service, base_url: str, activity: Activity, *, only_host: boo
     app.state.sign_ins = anyio.CapacityLimiter(oauth.AT_ONCE)
     app.state.delayed = anyio.CapacityLimiter(DELAYED_AT_ONCE)
     app.state.batches = anyio.CapacityLimiter(batches.AT_ONCE)
+    app.state.turns = tus.Turns()
     app.state.keeping = anyio.CapacityLimiter(uploads.KEPT_AT_ONCE)
     app.state.drawings = anyio.CapacityLimiter(links.DRAWINGS_AT_ONCE)
     app.state.wire = Wire(base_url, service.clock)

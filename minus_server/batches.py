@@ -10,9 +10,10 @@ from starlette.responses import Response
 from minus_server import multipart, names, parse
 from minus_server.blobs import MAX_SMALL
 from minus_server.catalog import Folder
-from minus_server.endpoints import json_response
+from minus_server.endpoints import json_response, replayed
 from minus_server.errors import BadRequest, DigestMismatch, Refused, TooLarge
 from minus_server.library import Small
+from minus_server.repeats import Once, Replayed, holder
 from minus_server.service import Service
 from minus_server.uploads import drain, in_turn
 from minus_server.wire import FILE, Wire, file_columns
@@ -32,17 +33,20 @@ async def add(request: Request) -> Response:
     query = parse.query(request)
     token = parse.need_token(request, query)
 
-    def check() -> tuple[Folder, tuple[str, ...]]:
+    def check() -> tuple[Folder, tuple[str, ...], Once | None]:
         caller = service.accounts.caller(token)
         folder = service.library.folder_to_fill(caller, request.path_params["id"])
-        return folder, _FIELDS(query["fields"]) if "fields" in query else tuple(FILE)
+        wanted = _FIELDS(query["fields"]) if "fields" in query else tuple(FILE)
+        return folder, wanted, parse.once(request, holder(caller.user))
 
     try:
         boundary = parse.boundary(request.headers.get("content-type", ""))
-        folder, wanted = await run_in_threadpool(check)
+        folder, wanted, once = await run_in_threadpool(check)
         async with request.app.state.batches:
             body = await _body(request)
-            return await in_turn(request, lambda: _keep(request, folder, boundary, body, wanted))
+            return await in_turn(
+                request, lambda: _keep(request, folder, boundary, body, wanted, once)
+            )
     except (Refused, OSError):
         await drain(request)
         raise
@@ -63,7 +67,12 @@ async def _body(request: Request) -> bytes:
 
 
 def _keep(
-    request: Request, folder: Folder, boundary: bytes, body: bytes, wanted: tuple[str, ...]
+    request: Request,
+    folder: Folder,
+    boundary: bytes,
+    body: bytes,
+    wanted: tuple[str, ...],
+    once: Once | None,
 ) -> Response:
     service: Service = request.app.state.service
     wire: Wire = request.app.state.wire
@@ -72,7 +81,11 @@ def _keep(
         raise BadRequest("The form has no file.")
     keys = [key for key in FILE if key in wanted or key == "id"]
     columns = file_columns(keys)
-    made = service.library.keep_small(folder, files, columns)
+    try:
+        made = service.library.keep_small(folder, files, columns, once)
+    except Replayed as first:
+        made = service.library.named_files(folder, first.made, columns)
+        return replayed(json_response({"results": wire.files(keys, columns, made)}))
     return json_response({"results": wire.files(keys, columns, made)})
 
 

@@ -6,7 +6,7 @@ them in a folder. The service's own, `store.Store`, finds small ones in the cata
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -31,8 +31,20 @@ class Writer(Protocol):
     def write(self, data: bytes) -> None:
         """Add bytes."""
 
+    def read(self, size: int, at: int = 0) -> bytes:
+        """Some of the bytes that were written."""
+
+    def flush(self) -> None:
+        """Put what was written on disk, where it stays for `resume`."""
+
     def commit(self) -> None:
-        """Flush to disk and make the blob appear under its key."""
+        """Flush to disk and make the blob appear under its key.
+
+        Raises BlobMissing where somebody gave its bytes up meanwhile.
+        """
+
+    def close(self) -> None:
+        """Let go of it, as far as it was flushed it can be resumed; harmless after `commit`."""
 
     def abort(self) -> None:
         """Forget the bytes; harmless after `commit`."""
@@ -41,8 +53,17 @@ class Writer(Protocol):
 class Blobs(Protocol):
     """A store of blobs."""
 
-    def create(self) -> Writer:
-        """Begin a blob under a new key."""
+    def create(self, key: str | None = None) -> Writer:
+        """Begin a blob under a new key; `key` is one that was made for it before."""
+
+    def resume(self, key: str, size: int) -> Writer:
+        """Go on with a blob of which so many bytes are there; what is behind them is cut off.
+
+        Raises BlobMissing where there are fewer.
+        """
+
+    def forget(self, key: str) -> None:
+        """Give up the bytes of a blob on its way; harmless when there are none."""
 
     def open(self, key: str) -> BinaryIO:
         """Open for reading, seekable. Raises BlobMissing when there is none."""
@@ -88,9 +109,22 @@ class FolderBlobs:
     def _place(self, key: str) -> Path:
         return self._blobs / key[:1] / key
 
-    def create(self) -> "FolderWriter":
-        key = new_secret()
+    def create(self, key: str | None = None) -> "FolderWriter":
+        key = key or new_secret()
         return FolderWriter(key, self._incoming / key, self._place(key))
+
+    def resume(self, key: str, size: int) -> "FolderWriter":
+        part, place = self._incoming / key, self._place(key)
+        if place.exists():  # it was whole, and nothing was told of it
+            part = place
+        writer = FolderWriter(key, part, place, resume=size)
+        if writer.size != size:
+            writer.close()
+            raise BlobMissing(key)
+        return writer
+
+    def forget(self, key: str) -> None:
+        (self._incoming / key).unlink(missing_ok=True)
 
     def open(self, key: str) -> BinaryIO:
         try:
@@ -139,22 +173,31 @@ class FolderBlobs:
         """Uploads under way, or cut off."""
         return list(self._incoming.iterdir())
 
-    def clear_incoming(self) -> None:
-        """Remove what was cut off; only for who knows that nothing is under way."""
+    def clear_incoming(self, but: Collection[str] = ()) -> None:
+        """Remove what was cut off, but for these keys; only where nothing is under way."""
         for path in self.incoming():
-            path.unlink(missing_ok=True)
+            if path.name not in but:
+                path.unlink(missing_ok=True)
 
 
 class FolderWriter:
-    """One blob on its way into a folder."""
+    """One blob on its way into a folder.
 
-    def __init__(self, key: str, part: Path, place: Path) -> None:
+    resume   how many bytes of it are there; None for one that begins
+    """
+
+    def __init__(self, key: str, part: Path, place: Path, resume: int | None = None) -> None:
         self.key = key
         self.size = 0
-        self._begun = 0
         self._part = part
         self._place = place
-        self._file = part.open("xb", buffering=0)
+        self._is_new = not part.exists()  # its name is not on disk yet
+        self._file = part.open("x+b" if self._is_new else "r+b", buffering=0)
+        if resume is not None and not self._is_new:
+            self.size = min(resume, self._file.seek(0, os.SEEK_END))
+            self._file.truncate(self.size)
+            self._file.seek(self.size)
+        self._begun = self.size
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -168,11 +211,26 @@ class FolderWriter:
             )
             self._begun = self.size
 
+    def read(self, size: int, at: int = 0) -> bytes:
+        return os.pread(self._file.fileno(), size, at)
+
+    def flush(self) -> None:
+        os.fsync(self._file.fileno())
+        if self._is_new:
+            _flush_folder(self._part.parent)
+            self._is_new = False
+
     def commit(self) -> None:
         os.fsync(self._file.fileno())
         self._file.close()
-        self._part.rename(self._place)
+        try:
+            self._part.rename(self._place)
+        except FileNotFoundError:
+            raise BlobMissing(self.key) from None
         _flush_folder(self._place.parent)
+
+    def close(self) -> None:
+        self._file.close()
 
     def abort(self) -> None:
         self._file.close()

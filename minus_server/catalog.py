@@ -57,11 +57,13 @@ from minus_server.schema import (
     limits,
     messages,
     metadata,
+    repeats,
     sessions,
     small,
     stars,
     tokens,
     totals,
+    uploads,
     users,
     visits,
 )
@@ -93,6 +95,7 @@ __all__ = [
     "Part",
     "Rows",
     "Token",
+    "Upload",
     "User",
 ]
 
@@ -119,7 +122,7 @@ class _Record:
 
 @dataclass(frozen=True, slots=True)
 class User(_Record):
-    """An account. `used` and `quota` are bytes."""
+    """An account. `used`, `quota` and `reserved` (for uploads under way) are bytes."""
 
     table: ClassVar[Table] = users
     n: int
@@ -135,6 +138,7 @@ class User(_Record):
     karma: int
     shared: int
     created: int
+    reserved: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +251,39 @@ class File(_Record):
         own = [files.c[field.name] for field in fields(cls)[:-3]]
         of_folder = (folders.c.owner_n, folders.c.last_visit)
         return [*own, folders.c.id.label("folder_id"), *of_folder]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload(_Record):
+    """An upload under way, or done of late, and the room that it holds.
+
+    size      None where it is not known yet
+    arrived   bytes that are on disk for good
+    digest    the SHA-256 that the sender tells of, in hexadecimal
+    file_id   of the file that became of it
+    """
+
+    table: ClassVar[Table] = uploads
+    n: int
+    folder_n: int
+    resumable: bool
+    name: str
+    caption: str
+    declared_type: str
+    size: int | None
+    reserved: int
+    arrived: int
+    digest: str | None
+    blob: str
+    file_id: str | None
+    expires: int
+    folder_id: str
+    owner_n: int | None
+
+    @classmethod
+    def columns(cls) -> list[ColumnElement[Any]]:
+        own = [uploads.c[field.name] for field in fields(cls)[:-2]]
+        return [*own, folders.c.id.label("folder_id"), folders.c.owner_n]
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,10 +505,19 @@ _COUNT_FILES = (
         last_visit=bindparam("now"),
     )
 )
+_FITS = users.c.used + users.c.reserved + bindparam("size") <= users.c.quota
 _TAKE_ROOM = (
     update(users)
-    .where(users.c.n == bindparam("user"), users.c.used + bindparam("size") <= users.c.quota)
+    .where(users.c.n == bindparam("user"), _FITS)
     .values(used=users.c.used + bindparam("size"))
+)
+_RESERVE = (
+    update(users)
+    .where(users.c.n == bindparam("user"), or_(_FITS, bindparam("size") <= 0))
+    .values(reserved=users.c.reserved + bindparam("size"))
+)
+_UPLOADS: Select[Any] = select(*Upload.columns()).select_from(
+    uploads.join(folders, folders.c.n == uploads.c.folder_n)
 )
 
 
@@ -531,7 +577,9 @@ def _files_by(key: str, columns: tuple[str, ...]) -> Select[Any]:
     """Some columns of the files of a folder whose `key` is one of `keys`, in no order."""
     wanted = files.c[key].in_(bindparam("keys", expanding=True))
     own = files.c.folder_n == bindparam("folder_n")
-    return select(*(files.c[name] for name in columns)).where(wanted, own)
+    of_folder = select(folders.c.id).where(folders.c.n == files.c.folder_n).scalar_subquery()
+    shown = [of_folder if name == "folder_id" else files.c[name] for name in columns]
+    return select(*shown).where(wanted, own)
 
 
 def _plain(pattern: names.Glob) -> str | None:
@@ -653,10 +701,23 @@ class Rows:
         """Count bytes against the quota. -> False where they do not fit"""
         return self._db.execute(_TAKE_ROOM, {"user": user_n, "size": size}).rowcount == 1
 
+    def reserve(self, user_n: int, size: int) -> bool:
+        """Hold bytes back for an upload, or give them back. -> False where they do not fit"""
+        return self._db.execute(_RESERVE, {"user": user_n, "size": size}).rowcount == 1
+
     def take_unowned_room(self, size: int, most: int) -> bool:
         """Count bytes of galleries without an owner. -> False where they would pass `most`"""
+        return self._add_to_total("anonymous", size, most)
+
+    def reserve_unowned(self, size: int, most: int) -> bool:
+        """Hold bytes back for an upload into one of them, or give them back. -> False as above"""
+        return self._add_to_total("reserved", size, most)
+
+    def _add_to_total(self, name: str, size: int, most: int) -> bool:
+        every = totals.alias("every")
+        spent = select(func.sum(every.c.value)).scalar_subquery()
+        fits = and_(totals.c.name == name, or_(spent + size <= most, literal(size <= 0)))
         value = totals.c.value
-        fits = and_(totals.c.name == "anonymous", value + size <= most)
         changed = self._db.execute(update(totals).where(fits).values(value=value + size))
         return changed.rowcount == 1
 
@@ -665,8 +726,9 @@ class Rows:
         anonymous = totals.c.name == "anonymous"
         self._db.execute(update(totals).where(anonymous).values(value=value - size))
 
-    def unowned_bytes(self) -> int:
-        query = select(totals.c.value).where(totals.c.name == "anonymous")
+    def unowned_bytes(self, name: str = "anonymous") -> int:
+        """The bytes of galleries without an owner, or those `reserved` in them."""
+        query = select(totals.c.value).where(totals.c.name == name)
         return int(self._db.execute(query).scalar_one())
 
     def count_up(self, key: str, now: int, seconds: int, most: int) -> bool:
@@ -1172,13 +1234,27 @@ class Rows:
             .group_by(users.c.n)
             .having(weight != users.c.used)
         )
-        unowned = select(func.coalesce(func.sum(files.c.size), 0)).select_from(
-            files.join(folders, folders.c.n == files.c.folder_n)
+        held_back = func.coalesce(func.sum(uploads.c.reserved), 0)
+        of_uploads = (
+            select(users.c.slug, users.c.reserved, held_back)
+            .outerjoin(folders, folders.c.owner_n == users.c.n)
+            .outerjoin(uploads, uploads.c.folder_n == folders.c.n)
+            .group_by(users.c.n)
+            .having(held_back != users.c.reserved)
         )
-        true = int(self._db.execute(unowned.where(folders.c.owner_n.is_(None))).scalar_one())
-        said = self.unowned_bytes()
+        said, true = self.unowned_bytes(), self._unowned_sum(files, files.c.size)
+        reserved = self.unowned_bytes("reserved"), self._unowned_sum(uploads, uploads.c.reserved)
         return [
             *([f"without an owner: counts {said} bytes, has {true}"] if said != true else []),
+            *(
+                [f"without an owner: reserves {reserved[0]} bytes, needs {reserved[1]}"]
+                if reserved[0] != reserved[1]
+                else []
+            ),
+            *(
+                f"user {slug}: reserves {said} bytes, needs {true}"
+                for slug, said, true in self._all(of_uploads)
+            ),
             *(
                 f"folder {id_}: counts {said} files, has {true}"
                 for id_, said, true in self._all(of_folders)
@@ -1188,6 +1264,71 @@ class Rows:
                 for slug, said, true in self._all(of_users)
             ),
         ]
+
+    def _unowned_sum(self, table: Table, column: ColumnElement[int]) -> int:
+        """The sum of a column over all galleries without an owner."""
+        total = select(func.coalesce(func.sum(column), 0)).select_from(
+            table.join(folders, folders.c.n == table.c.folder_n)
+        )
+        return int(self._db.execute(total.where(folders.c.owner_n.is_(None))).scalar_one())
+
+    # --- uploads under way, requests that may come twice ---
+
+    def add_upload(self, **values: object) -> int:
+        """Raises IntegrityError where the folder is gone."""
+        return self._insert(uploads, **values)
+
+    def upload(self, token_hash: str) -> Upload | None:
+        return Upload.maybe(self._one(_UPLOADS.where(uploads.c.token_hash == token_hash)))
+
+    def upload_by_number(self, n: int) -> Upload | None:
+        return Upload.maybe(self._one(_UPLOADS.where(uploads.c.n == n)))
+
+    def uploads_into(self, folder_n: int) -> list[Upload]:
+        return [Upload.of(row) for row in self._all(_UPLOADS.where(uploads.c.folder_n == folder_n))]
+
+    def count_uploads(self, folder_n: int) -> int:
+        return self._count(select(uploads.c.n).where(uploads.c.folder_n == folder_n))
+
+    def expired_uploads(self, now: int, limit: int) -> list[Upload]:
+        """Some of those that can go on and did not."""
+        over = (uploads.c.resumable, uploads.c.expires <= now)
+        old = _UPLOADS.where(*over).order_by(uploads.c.expires).limit(limit)
+        return [Upload.of(row) for row in self._all(old)]
+
+    def cut_uploads(self, limit: int) -> list[Upload]:
+        """Some of those that end with their connection."""
+        return [
+            Upload.of(row)
+            for row in self._all(_UPLOADS.where(uploads.c.resumable.is_(False)).limit(limit))
+        ]
+
+    def unfinished_blobs(self) -> set[str]:
+        """The keys of the bytes of uploads that became no file yet."""
+        return {
+            row[0] for row in self._all(select(uploads.c.blob).where(uploads.c.file_id.is_(None)))
+        }
+
+    def change_upload(self, n: int, values: Mapping[str, object]) -> None:
+        self._set(uploads, n, values)
+
+    def delete_upload(self, n: int) -> None:
+        self._db.execute(delete(uploads).where(uploads.c.n == n))
+
+    def repeat(self, key_hash: str, now: int) -> tuple[str, str] | None:
+        """What was asked with an Idempotency-Key, and what came of it; None where it is new."""
+        query = select(repeats.c.request, repeats.c.answer)
+        known = (repeats.c.key_hash == key_hash, repeats.c.expires > now)
+        row = self._one(query.where(*known))
+        return None if row is None else (str(row[0]), str(row[1]))
+
+    def add_repeat(self, key_hash: str, request: str, answer: str, expires: int) -> None:
+        """Remember a request; one of this key that is over goes."""
+        self._db.execute(delete(repeats).where(repeats.c.key_hash == key_hash))
+        self._insert(repeats, key_hash=key_hash, request=request, answer=answer, expires=expires)
+
+    def delete_old_repeats(self, now: int) -> None:
+        self._db.execute(delete(repeats).where(repeats.c.expires <= now))
 
     # --- following and messages ---
 

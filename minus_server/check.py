@@ -15,10 +15,15 @@ _BLOCK = 1 << 20
 
 @dataclass
 class Report:
-    """What was found. `strays`: blobs without a row, of uploads under way or cut off."""
+    """What was found.
+
+    uploads   under way, with a row
+    strays    blobs without a row, of others that are under way or were cut off
+    """
 
     files: int = 0
     bytes: int = 0
+    uploads: int = 0
     strays: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -27,6 +32,7 @@ def check(service: Service) -> Report:
     """Read every byte of the service and compare. Works while it runs."""
     report = Report()
     stored = set(service.blobs.keys())  # before the rows: what comes later has bytes too
+    stored |= {path.name for path in service.blobs.incoming()}
     for file, small in _every_file(service):
         report.files += 1
         report.bytes += file.size
@@ -34,7 +40,9 @@ def check(service: Service) -> Report:
         if problem and _still_there(service, file):
             report.problems.append(f"file {file.id} in folder {file.folder_id}: {problem}")
     with service.catalog.read() as rows:
-        report.strays = len(stored - rows.blob_keys()) + len(service.blobs.incoming())
+        under_way = rows.unfinished_blobs()
+        report.uploads = len(under_way)
+        report.strays = len(stored - rows.blob_keys() - under_way)
         report.problems += rows.wrong_counters()
     return report
 

@@ -195,6 +195,8 @@ def _check(arguments: argparse.Namespace) -> int:
 
     report = check(_existing(arguments.data))
     print(f"{report.files} files, {report.bytes} bytes read")
+    if report.uploads:
+        print(f"{report.uploads} uploads under way")
     if report.strays:
         print(f"{report.strays} without a row, of uploads under way or cut off")
     for problem in report.problems:

@@ -149,7 +149,7 @@ def serve(options: Options) -> int:
     (options.data / "service.json").unlink(missing_ok=True)  # of one that was killed
     service = open_service(options.data, policy=options.policy)
     try:
-        service.blobs.clear_incoming()
+        service.resumables.recover()
         asyncio.run(_Process(options, service).run())
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
@@ -279,12 +279,13 @@ class _Process:
         )
 
     async def _expire(self) -> None:
-        """Now and every hour, end the galleries without an owner that nobody visits."""
+        """Now and every hour, end galleries that nobody visits, uploads that do not go on."""
         while True:
             try:
                 await asyncio.to_thread(self._service.galleries.expire)
+                await asyncio.to_thread(self._service.resumables.expire)
             except (SQLAlchemyError, OSError, Refused) as error:  # the next hour will do
-                print(f"Old galleries could not be removed: {error}", file=sys.stderr, flush=True)
+                print(f"What is old could not be removed: {error}", file=sys.stderr, flush=True)
             await asyncio.sleep(EXPIRE_SECONDS)
 
     async def _checkpoint(self) -> None:

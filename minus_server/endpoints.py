@@ -4,7 +4,7 @@ The declarations are what `/openapi.json` is made from: a field that is not decl
 not read, and one that is declared is checked by its parser before the handler runs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from starlette.responses import Response
 from minus_server import names, parse
 from minus_server.accounts import Caller
 from minus_server.errors import BadRequest
+from minus_server.repeats import Once, Replayed, holder
 from minus_server.service import Service
 from minus_server.wire import JSON, Wire, dumps
 
@@ -40,7 +41,10 @@ NAMED = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One row of the API: `path` below `/api/v2/`, the shape of its answer by name."""
+    """One row of the API: `path` below `/api/v2/`, the shape of its answer by name.
+
+    again   makes the answer to a repeat, of what the first made; None: takes no Idempotency-Key
+    """
 
     method: str
     path: str
@@ -48,6 +52,7 @@ class Endpoint:
     about: str
     answer: str | None = None  # None: 204
     fields: Mapping[str, Field] = field(default_factory=dict)
+    again: "Callable[[Call, Sequence[str]], JSON] | None" = None
 
     @property
     def is_list(self) -> bool:
@@ -63,6 +68,7 @@ class Call:
     caller: Caller
     path: Mapping[str, str]
     fields: Mapping[str, Any]
+    once: Once | None
 
     def changes(self) -> dict[str, Any]:
         """The fields that were sent, as the values to set."""
@@ -75,6 +81,12 @@ def json_response(value: JSON | None, status: int = 200) -> Response:
     if value is None:
         return Response(status_code=204, headers=headers)
     return Response(dumps(value), status, headers, media_type="application/json")
+
+
+def replayed(response: Response) -> Response:
+    """An answer that a request with the same Idempotency-Key got before."""
+    response.headers["Idempotency-Replayed"] = "true"
+    return response
 
 
 def check(fields: Mapping[str, Field], parameters: parse.Parameters) -> dict[str, Any]:
@@ -96,16 +108,23 @@ def signed_in(endpoint: Endpoint) -> Callable[[Request], Any]:
         token = parse.need_token(request, parameters)
         service: Service = request.app.state.service
 
-        def work() -> JSON | None:
+        def work() -> Response:
+            caller = service.accounts.caller(token)
             call = Call(
                 service,
                 request.app.state.wire,
-                service.accounts.caller(token),
+                caller,
                 request.path_params,
                 check(endpoint.fields, parameters),
+                parse.once(request, holder(caller.user)) if endpoint.again else None,
             )
-            return endpoint.handler(call)
+            try:
+                return json_response(endpoint.handler(call))
+            except Replayed as first:
+                if endpoint.again is None:
+                    raise
+                return replayed(json_response(endpoint.again(call, first.made)))
 
-        return json_response(await run_in_threadpool(work))
+        return await run_in_threadpool(work)
 
     return answer

@@ -1,5 +1,8 @@
 """What the service refuses, each kind with the status and the word it has on the wire."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class Refused(Exception):
     """The request cannot be done; `str` says why, in words for the person who asked.
@@ -7,13 +10,13 @@ class Refused(Exception):
     status   HTTP status of the answer
     error    the machine's word for it, RFC 6749 and RFC 6750 where they have one
     file     the id or name of the file that is to blame, where there is one
-    retry_after   seconds after which it may be tried again, where that is known
+    headers  more headers of the answer
     """
 
     status = 400
     error = "invalid_request"
     file: str | None = None
-    retry_after: int | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, why: str, error: str | None = None) -> None:
         super().__init__(why)
@@ -59,6 +62,48 @@ class TimedOut(Refused):
     error = "timeout"
 
 
+class OffsetMismatch(Refused):
+    """The bytes of an upload do not go on where it ends, or another request goes on with it."""
+
+    status = 409
+    error = "offset_mismatch"
+
+
+class UnknownVersion(Refused):
+    """The request does not speak the version of tus that we do."""
+
+    status = 412
+    error = "unknown_version"
+
+
+class UnsupportedType(Refused):
+    """The body is of another type than this address takes."""
+
+    status = 415
+    error = "unsupported_type"
+
+
+class KeyReused(Refused):
+    """The Idempotency-Key belongs to another request."""
+
+    status = 422
+    error = "idempotency_key_reused"
+
+
+class InUse(Refused):
+    """Another request works on it and does not end."""
+
+    status = 423
+    error = "locked"
+
+
+class ChecksumMismatch(Refused):
+    """A piece of an upload is not what its checksum tells; 460 is tus's own status."""
+
+    status = 460
+    error = "checksum_mismatch"
+
+
 class QuotaExceeded(Refused):
     """The account has no room left for these bytes."""
 
@@ -78,6 +123,12 @@ class TooMany(Refused):
 
     status = 429
     error = "too_many_requests"
+
+    def __init__(self, why: str, seconds: int | None = None) -> None:
+        """Say after how many seconds it may be tried again, where that is known."""
+        super().__init__(why)
+        if seconds is not None:
+            self.headers = {"Retry-After": str(seconds)}
 
 
 class DiskFull(Refused):

@@ -3,9 +3,10 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from minus_server import __version__, names
+from minus_server import __version__, names, tus
 from minus_server.batches import BATCH_BYTES, BATCH_FILE_BYTES, BATCH_FILES
 from minus_server.endpoints import json_response
+from minus_server.repeats import REPEAT_SECONDS
 from minus_server.wire import JSON
 
 DOCUMENT: JSON = {
@@ -16,6 +17,9 @@ DOCUMENT: JSON = {
         "raw": {},
         "batch": {"files": BATCH_FILES, "file_bytes": BATCH_FILE_BYTES, "bytes": BATCH_BYTES},
         "tar": {"files": names.MAX_IDS},
+        "tus": {"version": tus.VERSION},
+        "idempotency": {"seconds": REPEAT_SECONDS},
+        "sums": {},
     },
 }
 

@@ -10,13 +10,15 @@ from starlette.responses import PlainTextResponse, Response
 from minus_server import names, pages, parse, uploads, web
 from minus_server.accounts import WRONG_PASSWORD
 from minus_server.catalog import File, Folder
-from minus_server.endpoints import json_response
+from minus_server.endpoints import json_response, replayed
 from minus_server.errors import BadRequest, NotFound, Refused
+from minus_server.repeats import Once, Replayed
 from minus_server.service import Service
 from minus_server.web import (
     Visit,
     address,
     end_session,
+    once_of,
     refuse_other_sites,
     session_user,
     start_session,
@@ -48,29 +50,41 @@ async def drop(request: Request) -> Response:
         made.append(service.galleries.create(user, address(request)))
         return made[0]
 
-    def answer(files: list[File]) -> Response:
-        visit = Visit(request, service, request.app.state.wire, None, {})
+    def once() -> Once | None:
+        by_key = "idempotency-key" in request.headers
+        return once_of(request, user_of(request, parse.query(request))) if by_key else None
+
+    def answer(files: list[File], key: Once | None) -> Response:
         title = files[0].name + (f" and {len(files) - 1} more" if len(files) > 1 else "")
-        changes = {"name": names.folder_name(title[: names.MAX_NAME])}
-        folder = service.library.alter_folder(made[0], changes)
-        if pages.wants_page(request):
-            response = pages.see_other(visit, f"m{folder.id}")
-        else:
-            response = PlainTextResponse(f"{visit.wire.base}m{folder.id}\n", 201)
-        if folder.editor_id is not None:
-            pages.remember_editor(visit, response, folder.editor_id)
-            response.headers["X-Edit-Link"] = f"{visit.wire.base}m{folder.editor_id}"
-        return response
+        name = names.folder_name(title[: names.MAX_NAME])
+        return _dropped(request, service.library.close_drop(made[0], name, files, key))
 
     try:
-        files = await uploads.add_to(request, find, request.path_params.get("name", ""))
-        return await run_in_threadpool(answer, files)
+        key = await run_in_threadpool(once)
+        files = await uploads.add_to(request, find, request.path_params.get("name", ""), key)
+        return await run_in_threadpool(answer, files, key)
     except BaseException as error:
         for folder in made:  # all of it or nothing: nobody was told of it
             await run_in_threadpool(service.library.remove_folder, folder, forget=True)
+        if isinstance(error, Replayed):
+            first = await run_in_threadpool(service.library.linked_folder, error.made[0])
+            return replayed(_dropped(request, first))
         if isinstance(error, Refused) and request.headers.get("accept", "*/*") == "*/*":
             return PlainTextResponse(f"{error}\n", error.status)
         raise
+
+
+def _dropped(request: Request, folder: Folder) -> Response:
+    """The answer to who made a gallery of files."""
+    visit = Visit(request, request.app.state.service, request.app.state.wire, None, {})
+    if pages.wants_page(request):
+        response = pages.see_other(visit, f"m{folder.id}")
+    else:
+        response = PlainTextResponse(f"{visit.wire.base}m{folder.id}\n", 201)
+    if folder.editor_id is not None:
+        pages.remember_editor(visit, response, folder.editor_id)
+        response.headers["X-Edit-Link"] = f"{visit.wire.base}m{folder.editor_id}"
+    return response
 
 
 async def anything(request: Request) -> Response:

@@ -17,6 +17,7 @@ from minus_server.catalog import Catalog, Entry, File, Folder, User
 from minus_server.errors import BadRequest, Forbidden, NotFound, TooMany
 from minus_server.library import Incoming, Library
 from minus_server.policy import Policy
+from minus_server.repeats import Once
 
 UNTITLED = "Untitled"
 _DAY = 24 * 3600
@@ -42,19 +43,23 @@ class Galleries:
         self._clock = clock
         self._policy = policy
 
-    def create(self, user: User | None, address: str, name: str = UNTITLED) -> Folder:
+    def create(
+        self, user: User | None, address: str, name: str = UNTITLED, once: Once | None = None
+    ) -> Folder:
         """Make a gallery: the user's, or without a user one with an editor id.
 
         address   where the request came from: so many galleries an hour. Raises Forbidden where
-                  galleries need an account, TooMany.
+                  galleries need an account, TooMany; Replayed, with its id, where `once` was done.
         """
         if user is None:
             if not self._policy.anonymous:
                 why = "This service makes galleries for signed-in users only."
                 raise Forbidden(why, "forbidden")
-            if not self.within_limit("galleries", address, self._policy.galleries_an_hour):
+            most = self._policy.galleries_an_hour
+            is_new = once is None or not self._library.is_known(once)
+            if is_new and not self.within_limit("galleries", address, most):
                 raise TooMany("Too many galleries from this address; try again in an hour.")
-        return self._library.make_folder(user, name, is_public=False)
+        return self._library.make_folder(user, name, is_public=False, once=once)
 
     def within_limit(self, what: str, address: str, most: int) -> bool:
         """Count something that an address may do so often an hour. -> False where it did"""
@@ -91,9 +96,11 @@ class Galleries:
         self._library.keep_alive(held.folder)
         return held
 
-    def begin(self, name: str, user: User | None, declared: int) -> Incoming:
+    def begin(
+        self, name: str, user: User | None, declared: int, once: Once | None = None
+    ) -> Incoming:
         """Open an upload into a gallery."""
-        return self._library.begin(self._addable(name, user), declared)
+        return self._library.begin(self.addable(name, user), declared, once)
 
     def begin_unplaced(self) -> Incoming:
         """Open an upload whose gallery is named behind the file."""
@@ -103,14 +110,23 @@ class Galleries:
         return self._library.begin_unowned()
 
     def keep(
-        self, name: str, user: User | None, incoming: Incoming, filename: str, declared_type: str
+        self,
+        name: str,
+        user: User | None,
+        incoming: Incoming,
+        filename: str,
+        declared_type: str,
+        once: Once | None = None,
     ) -> File:
         """Keep an upload as an item of the gallery."""
-        folder = self._addable(name, user)
-        return self._library.keep(folder, incoming, name=filename, declared_type=declared_type)
+        folder = self.addable(name, user)
+        return self._library.keep(
+            folder, incoming, name=filename, declared_type=declared_type, once=once
+        )
 
-    def _addable(self, name: str, user: User | None) -> Folder:
-        held = self.held(name, user)
+    def addable(self, name: str, user: User | None, editors: Sequence[str] = ()) -> Folder:
+        """A gallery to add to. Raises Forbidden."""
+        held = self.held(name, user, editors)
         if not held.may_add:
             if held.folder.owner_n is None and not self._policy.anonymous:
                 raise Forbidden("This service takes files of signed-in users only.", "forbidden")

@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from minus_server import names
-from minus_server.accounts import Caller, Clock
+from minus_server.accounts import Caller, Clock, hash_secret
 from minus_server.blobs import MAX_SMALL, BlobMissing, Blobs, Writer
 from minus_server.catalog import (
     Catalog,
@@ -20,6 +21,7 @@ from minus_server.catalog import (
     Listing,
     Part,
     Rows,
+    Upload,
     User,
 )
 from minus_server.errors import (
@@ -33,24 +35,27 @@ from minus_server.errors import (
 )
 from minus_server.pictures import MEDIUM, SMALL, Pictures
 from minus_server.policy import Policy
+from minus_server.repeats import Once, Replayed
 from minus_server.schema import UNPLACED
 from minus_server.store import small_key
 
 MAX_ORDER_SHOWN = 1_000  # ids in the `item_ordering` of an answer; longer ones are not shown
 MAX_UNSIGNED = 1024 * 1024  # bytes taken before it is known whose they are
+RESERVED_FROM = 1024 * 1024  # bytes: for longer uploads room is reserved before they come
 MAX_UNOWNED_ITEMS = 10_000  # of a gallery without an owner: even empty ones cost a row
 FILTER_SECONDS = 2  # that a search by a pattern may take
 MOST_TEXT = 2 << 20  # characters in a page by cursor, which ends before its last row then
 _ROWS_AT_ONCE = 500
 FORM_OVERHEAD = 64 * 1024  # bytes of a body that may be its form and not its file
 _HOUR = 3600
+_BLOCK = 1 << 20  # bytes read at once
 _HEAD = 512  # bytes kept to tell a picture by
 _SIDES = {"small": SMALL, "medium": MEDIUM}
 _BESIDE = ThreadPoolExecutor(4, "digest")  # takes digests while the same bytes are written
 
 
 class InFlight:
-    """Bytes of uploads without an account that are under way: they fill the disk as well.
+    """Bytes under way without an account and without a reservation: they fill the disk as well.
 
     room   gives the bytes that may still come, those in flight included
     """
@@ -78,7 +83,10 @@ class Incoming:
 
     A small one stays in memory; one that is longer than MAX_SMALL goes to the store.
 
-    digest   its SHA-256 as the sender told it, in hexadecimal, where it did
+    digest    its SHA-256 as the sender told it, in hexadecimal, where it did
+    upload    its row, which holds room for it
+    release   gives up that row and the room
+    known     its request was done before: it is only compared with the first
     """
 
     blobs: Blobs
@@ -86,12 +94,33 @@ class Incoming:
     refusal: Refused  # raised when more come
     flight: InFlight | None = None  # of an upload without an account
     digest: str | None = None
+    upload: Upload | None = None
+    release: Callable[[], object] | None = None
+    known: bool = False
     head: bytes = b""
     size: int = 0
+    running: Any = field(default_factory=hashlib.sha256)  # None: what is stored is read again
     _held: list[bytes] = field(default_factory=list)
     _writer: Writer | None = None
     _taken: int = 0
-    _sha256: Any = field(default_factory=hashlib.sha256)
+
+    @classmethod
+    def resumed(
+        cls, blobs: Blobs, upload: Upload, writer: Writer, refusal: Refused, running: Any
+    ) -> "Incoming":
+        """One that goes on behind the bytes of it which are stored."""
+        room = names.MAX_LENGTH if upload.size is None else upload.size
+        return cls(
+            blobs,
+            room,
+            refusal,
+            digest=upload.digest,
+            upload=upload,
+            head=writer.read(_HEAD),
+            size=upload.arrived,
+            running=running,
+            _writer=writer,
+        )
 
     def write(self, blocks: Sequence[bytes]) -> None:
         """Raises `refusal` as soon as the bytes are more than there is room for."""
@@ -105,6 +134,7 @@ class Incoming:
             self._hash(blocks)
             self._hold(blocks)
         else:
+            self._look(blocks)
             hashing = _BESIDE.submit(self._hash, blocks)
             try:
                 for block in blocks:
@@ -114,22 +144,30 @@ class Incoming:
         self.size += size
 
     def _hash(self, blocks: Sequence[bytes]) -> None:
-        for block in blocks:
-            self._sha256.update(block)
+        if self.running is not None:
+            for block in blocks:
+                self.running.update(block)
+
+    def _look(self, blocks: Sequence[bytes]) -> None:
+        for block in blocks if len(self.head) < _HEAD else ():
+            self.head += block[: _HEAD - len(self.head)]
 
     def _hold(self, blocks: Sequence[bytes]) -> None:
-        for block in blocks:
-            self.head += block[: _HEAD - len(self.head)]
+        self._look(blocks)
+        if self.known:
+            return
         self._held += blocks
         if sum(map(len, self._held)) > MAX_SMALL:
-            self._writer = self.blobs.create()
+            self._writer = self.blobs.create(self.upload.blob if self.upload else None)
             for each in self._held:
                 self._writer.write(each)
             self._held = []
 
     @property
     def sha256(self) -> str:
-        return str(self._sha256.hexdigest())
+        if self.running is None:
+            self.running = _digest_of(self._writer)
+        return str(self.running.hexdigest())
 
     def commit(self) -> str | bytes:
         """Flush it to disk. -> the key of the blob; of a small one its bytes, nothing is flushed
@@ -155,6 +193,8 @@ class Incoming:
             self._writer.abort()
         self._held = []
         self.landed()
+        if self.release is not None:
+            self.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,15 +311,25 @@ class Library:
             marked = rows.folders_starred if kind == "favorited" else rows.folders_visited
             return marked(me, offset, limit, public_only=public_only)
 
-    def add_folder(self, caller: Caller, name: str, *, is_public: bool) -> Folder:
+    def add_folder(
+        self, caller: Caller, name: str, *, is_public: bool, once: Once | None = None
+    ) -> Folder:
         """Make a folder of the caller's."""
         caller.need("upload_new")
-        return self.make_folder(caller.user, name, is_public=is_public)
+        return self.make_folder(caller.user, name, is_public=is_public, once=once)
 
-    def make_folder(self, owner: User | None, name: str, *, is_public: bool) -> Folder:
-        """Make a folder: a user's, or nobody's, which whoever holds its `editor_id` may change."""
+    def make_folder(
+        self, owner: User | None, name: str, *, is_public: bool, once: Once | None = None
+    ) -> Folder:
+        """Make a folder: a user's, or nobody's, which whoever holds its `editor_id` may change.
+
+        Raises Replayed, with its id, where that was done before.
+        """
         now, folder_id = self._now(), names.new_id()
         with self._catalog.write() as rows:
+            if once is not None:
+                once.begin(rows, now, [name])
+                once.keep(rows, now, [name], [folder_id])
             rows.add_folder(
                 id=folder_id,
                 owner_n=owner.n if owner else None,
@@ -323,6 +373,21 @@ class Library:
             self._blobs.delete(file.blob)
         return folder
 
+    def close_drop(
+        self, folder: Folder, name: str, files: Sequence[File], once: Once | None
+    ) -> Folder:
+        """Name a gallery after all the files that made it have come.
+
+        Raises Replayed, with the id of the first gallery, where that was done before.
+        """
+        now, what = self._now(), [[file.name, file.size, file.sha256] for file in files]
+        with self._catalog.write() as rows:
+            if once is not None:
+                once.begin(rows, now, what)
+                once.keep(rows, now, what, [folder.id])
+            rows.change_folder(folder.n, {"name": name, "updated": now})
+            return _current(rows, folder)
+
     def move_file(self, file: File, to: int) -> None:
         """Give a file another place in its folder's order, from 0."""
         with self._catalog.write() as rows:
@@ -348,14 +413,18 @@ class Library:
             if unless_seen_since is not None and folder.last_visit >= unless_seen_since:
                 return False
             size, blobs = rows.folder_bytes(folder.n)
+            under_way = rows.uploads_into(folder.n)
             if not forget:
                 rows.remember(folder, self._now())
             rows.delete_folder(folder.n)
             _give_room(rows, folder, size)
+            self.reserve(rows, folder.owner_n, -sum(upload.reserved for upload in under_way))
             if folder.is_public and folder.owner_n is not None:
                 rows.add_to_user(folder.owner_n, "shared", -1)
         for key in blobs:
             self._blobs.delete(key)
+        for upload in under_way:
+            self.forget_bytes(upload)
         return True
 
     def remove_user(self, user: User) -> None:
@@ -513,28 +582,133 @@ class Library:
         """A folder that the caller may add files to."""
         return self._own_folder(caller, folder_id, "upload_new")
 
-    def begin_file(self, caller: Caller, folder_id: str, declared: int = 0) -> Incoming:
+    def begin_file(
+        self, caller: Caller, folder_id: str, declared: int = 0, once: Once | None = None
+    ) -> Incoming:
         """Open an upload into a folder of the caller's; `declared` bytes are announced."""
-        return self.begin(self.folder_to_fill(caller, folder_id), declared)
+        return self.begin(self.folder_to_fill(caller, folder_id), declared, once)
 
-    def begin(self, folder: Folder, declared: int = 0) -> Incoming:
-        """Open an upload; refuses early what cannot be, `keep` decides."""
+    def begin(self, folder: Folder, declared: int = 0, once: Once | None = None) -> Incoming:
+        """Open an upload; refuses early what cannot be, `keep` decides.
+
+        For a large one that is announced, room is reserved. What was done before needs none.
+        """
+        if once is not None and self.is_known(once):
+            return self.begin_known()
+        least = declared - FORM_OVERHEAD  # bytes of the file, whatever the form around it has
+        if least <= RESERVED_FROM:
+            return self._begin(folder, least, None)
+        upload = self._reserved(folder, least)
+        try:
+            return self._begin(folder, 0, upload)
+        except BaseException:
+            self.end_upload(upload.n)
+            raise
+
+    def _begin(self, folder: Folder, least: int, upload: Upload | None) -> Incoming:
+        """Open an upload that needs so much room beside what its row holds."""
         if folder.owner_n is None:
-            return self.begin_unowned(declared)
+            return self._begin_unowned(least, upload)
         with self._catalog.read() as rows:
             owner = rows.user(folder.owner_n)
-        room = owner.quota - owner.used if owner else 0
-        if declared - FORM_OVERHEAD > room:
+        room = owner.quota - owner.used - owner.reserved if owner else 0
+        if least > room:
             raise _no_room()
-        return Incoming(self._blobs, room, _no_room())
+        return self._incoming(room, _no_room(), upload)
 
-    def begin_unowned(self, declared: int = 0) -> Incoming:
-        """Open an upload into a gallery without an owner, which may be named behind the file."""
+    def _incoming(
+        self, room: int, refusal: Refused, upload: Upload | None, flight: InFlight | None = None
+    ) -> Incoming:
+        """An upload for which there is so much room beside what its row holds."""
+        if upload is None:
+            return Incoming(self._blobs, room, refusal, flight)
+        release = partial(self.end_upload, upload.n)
+        return Incoming(
+            self._blobs, room + upload.reserved, refusal, upload=upload, release=release
+        )
+
+    def _reserved(self, folder: Folder, size: int) -> Upload:
+        """Reserve room for an upload that ends with its connection."""
+        if folder.owner_n is None:
+            self.need_size(size)
+        values = {"name": "", "caption": "", "declared_type": "", "resumable": False}
+        with self._catalog.write() as rows:
+            return self.add_upload(
+                rows, folder, names.new_secret(), reserved=size, expires=0, **values
+            )
+
+    def add_upload(
+        self, rows: Rows, folder: Folder, secret: str, *, reserved: int, **values: Any
+    ) -> Upload:
+        """Add the row of an upload, and reserve the room that it needs."""
+        if not self.reserve(rows, folder.owner_n, reserved):
+            raise _no_room()
+        values |= {"token_hash": hash_secret(secret), "blob": names.new_secret()}
+        try:
+            n = rows.add_upload(folder_n=folder.n, reserved=reserved, **values)
+        except IntegrityError:
+            raise NotFound("The folder was deleted meanwhile.") from None
+        return _there(rows.upload_by_number(n))
+
+    def reserve(self, rows: Rows, owner_n: int | None, size: int) -> bool:
+        """Hold room back, or (below 0) give it back. -> False where there is not so much"""
+        if size == 0:
+            return True
+        if owner_n is None:
+            return rows.reserve_unowned(size, self._policy.anonymous_total)
+        return rows.reserve(owner_n, size)
+
+    def reserve_for(self, n: int, size: int) -> Upload:
+        """Let an upload hold so much room in all. -> the upload"""
+        with self._catalog.write() as rows:
+            upload = _there(rows.upload_by_number(n))
+            if upload.owner_n is None:
+                self.need_size(size)
+            if not self.reserve(rows, upload.owner_n, size - upload.reserved):
+                raise _no_room()
+            rows.change_upload(n, {"reserved": size})
+        return replace(upload, reserved=size)
+
+    def end_upload(self, n: int, expired_by: int | None = None) -> bool:
+        """Give up an upload, its room and its bytes; one that became a file is only forgotten.
+
+        expired_by   only where its time was over then. -> whether there was one
+        """
+        with self._catalog.write() as rows:
+            upload = rows.upload_by_number(n)
+            if upload is None or (expired_by is not None and upload.expires > expired_by):
+                return False
+            rows.delete_upload(n)
+            self.reserve(rows, upload.owner_n, -upload.reserved)
+        self.forget_bytes(upload)
+        return True
+
+    def forget_bytes(self, upload: Upload) -> None:
+        """Remove the bytes of an upload whose row is gone."""
+        if upload.file_id is None:
+            self._blobs.forget(upload.blob)
+            self._blobs.delete(upload.blob)
+
+    def is_known(self, once: Once) -> bool:
+        """Tell whether a request was done before."""
+        with self._catalog.read() as rows:
+            return once.is_known(rows, self._now())
+
+    def begin_unowned(self) -> Incoming:
+        """Open an upload into a gallery without an owner that is named behind the file."""
+        return self._begin_unowned(0, None)
+
+    def _begin_unowned(self, least: int, upload: Upload | None) -> Incoming:
         most, room = self._policy.anonymous_file, self._unowned_room()
-        refusal = self._too_large() if room >= most else _no_room()
-        if declared - FORM_OVERHEAD > min(most, room):
+        held = upload.reserved if upload else 0
+        refusal = self._too_large() if room + held >= most else _no_room()
+        if least > min(most, room):
             raise refusal
-        return Incoming(self._blobs, min(most, room), refusal, self._flight)
+        return self._incoming(min(most - held, room), refusal, upload, self._flight)
+
+    def begin_known(self) -> Incoming:
+        """Open an upload that was done before; `compare` holds it to the first."""
+        return Incoming(self._blobs, names.MAX_LENGTH, _no_room(), known=True)
 
     def begin_small(self) -> Incoming:
         """Open an upload of MAX_SMALL bytes at the most, of which `keep` decides all."""
@@ -543,7 +717,13 @@ class Library:
     def _unowned_room(self) -> int:
         """The bytes that galleries without an owner may still take."""
         with self._catalog.read() as rows:
-            return self._policy.anonymous_total - rows.unowned_bytes()
+            spent = rows.unowned_bytes() + rows.unowned_bytes("reserved")
+        return self._policy.anonymous_total - spent
+
+    def need_size(self, size: int) -> None:
+        """Raises TooLarge for a file that a gallery without an owner does not take."""
+        if size > self._policy.anonymous_file:
+            raise self._too_large()
 
     def _too_large(self) -> TooLarge:
         most = self._policy.anonymous_file
@@ -579,10 +759,13 @@ class Library:
         name: str,
         caption: str,
         declared_type: str,
+        once: Once | None = None,
     ) -> File:
         """Keep an upload as a file of the caller's folder."""
         folder = self.folder_to_fill(caller, folder_id)
-        return self.keep(folder, incoming, name=name, caption=caption, declared_type=declared_type)
+        return self.keep(
+            folder, incoming, name=name, caption=caption, declared_type=declared_type, once=once
+        )
 
     def keep(
         self,
@@ -592,31 +775,53 @@ class Library:
         name: str,
         declared_type: str,
         caption: str = "",
+        once: Once | None = None,
     ) -> File:
         """Keep an upload as a file of the folder. Every upload, whatever its road, ends here.
 
         Bytes first, row last: a crash between the two leaves bytes that no row names; never a
         row without its bytes. When this returns, both are on disk. Small bytes go with the row.
+        Raises Replayed, with the file's id, where that was done before.
         """
-        if folder.owner_n is None and incoming.size > self._policy.anonymous_file:
-            raise self._too_large()
+        if once is not None and incoming.known:
+            self.compare(once, [[name, incoming.size, incoming.sha256]])
+        if folder.owner_n is None:
+            self.need_size(incoming.size)
         mimetype = names.media_type(name, declared_type, incoming.head)
-        stored = incoming.commit()
+        try:
+            stored = incoming.commit()
+        except BlobMissing:
+            raise no_upload() from None
         incoming.landed()
         key, data = (stored, None) if isinstance(stored, str) else (None, stored)
         try:
             picture = self._blobs.path(key) if key else data
             row = self._row(name, caption, mimetype, incoming.sha256, incoming.size, key, picture)
-            return File(**self._add(folder, [row], [data])[0])
-        except BaseException:
-            if key:
+            return File(**self._add(folder, [row], [data], incoming.upload, once)[0])
+        except BaseException as error:
+            if key and not (incoming.upload and incoming.upload.resumable):
                 self._blobs.delete(key)
+            if isinstance(error, Replayed):
+                incoming.abort()
             raise
 
+    def compare(self, once: Once, what: Sequence[object]) -> None:
+        """Hold a request that was done before to the first. Raises Replayed, KeyReused."""
+        with self._catalog.read() as rows:
+            once.begin(rows, self._now(), what)
+        raise NotFound("What the first request with this Idempotency-Key made is forgotten.")
+
     def keep_small(
-        self, folder: Folder, files: Sequence[Small], columns: Sequence[str]
+        self,
+        folder: Folder,
+        files: Sequence[Small],
+        columns: Sequence[str],
+        once: Once | None = None,
     ) -> list[Sequence[Any]]:
-        """Keep small files in the folder, all or none, with one flush. -> these columns of them"""
+        """Keep small files in the folder, all or none, with one flush. -> these columns of them
+
+        Raises Replayed, with the files' ids, where that was done before.
+        """
         rows = []
         for file in files:
             mimetype = names.media_type(file.name, file.declared_type, file.data[:_HEAD])
@@ -624,7 +829,7 @@ class Library:
             rows.append(
                 self._row(file.name, file.caption, mimetype, file.sha256, size, None, file.data)
             )
-        made = self._add(folder, rows, [file.data for file in files])
+        made = self._add(folder, rows, [file.data for file in files], once=once)
         return [tuple(row[column] for column in columns) for row in made]
 
     def _row(
@@ -657,14 +862,28 @@ class Library:
         }
 
     def _add(
-        self, folder: Folder, rows: list[dict[str, Any]], data: Sequence[bytes | None]
+        self,
+        folder: Folder,
+        rows: list[dict[str, Any]],
+        data: Sequence[bytes | None],
+        upload: Upload | None = None,
+        once: Once | None = None,
     ) -> list[dict[str, Any]]:
-        """Add files to a folder in one transaction, and count them. -> all columns of a File"""
+        """Add files to a folder in one transaction, and count them. -> all columns of a File
+
+        upload   the row of the one file, whose room becomes used; one that can go on is kept
+        """
         now = self._now()
         for row in rows:
             row["folder_n"], row["uploaded"] = folder.n, now
+        what = [[row["name"], row["size"], row["sha256"]] for row in rows]
         try:
             with self._catalog.write() as catalog:
+                if once is not None:
+                    once.begin(catalog, now, what)
+                    once.keep(catalog, now, what, [row["id"] for row in rows])
+                if upload is not None:
+                    self._settle(catalog, upload.n, rows[0])
                 if not self._take_room(catalog, folder, sum(row["size"] for row in rows)):
                     raise _no_room(len(rows))
                 ns = catalog.add_files(rows, data)
@@ -674,6 +893,15 @@ class Library:
         of_folder: dict[str, Any] = {"folder_id": folder.id, "owner_n": folder.owner_n}
         of_folder["last_visit"] = now
         return [{"n": n, **row, **of_folder} for n, row in zip(ns, rows, strict=True)]
+
+    def _settle(self, rows: Rows, n: int, file: dict[str, Any]) -> None:
+        """Give back what an upload held, in the transaction that takes it as used."""
+        upload = _there(rows.upload_by_number(n))
+        self.reserve(rows, upload.owner_n, -upload.reserved)
+        if upload.resumable:
+            rows.change_upload(n, {"reserved": 0, "size": file["size"], "file_id": file["id"]})
+        else:
+            rows.delete_upload(n)
 
     # --- thumbnails ---
 
@@ -715,6 +943,15 @@ class Library:
         return made, "image/png"
 
 
+def _digest_of(writer: Writer | None) -> Any:
+    """The running SHA-256 of what is stored of an upload."""
+    digest, at = hashlib.sha256(), 0
+    while writer is not None and (block := writer.read(_BLOCK, at)):
+        digest.update(block)
+        at += len(block)
+    return digest
+
+
 def _weight(rows: Sequence[Sequence[Any]]) -> int:
     """The characters of all texts."""
     return sum(len(value) for row in rows for value in row if isinstance(value, str))
@@ -738,6 +975,17 @@ def _give_room(rows: Rows, folder: Folder, size: int) -> None:
         rows.give_unowned_room(size)
     else:
         rows.add_to_user(folder.owner_n, "used", -size)
+
+
+def _there(upload: Upload | None) -> Upload:
+    """The upload. Raises NotFound where it ended meanwhile, or its folder did."""
+    if upload is None:
+        raise no_upload()
+    return upload
+
+
+def no_upload() -> NotFound:
+    return NotFound("There is no such upload.")
 
 
 def _no_folder() -> NotFound:

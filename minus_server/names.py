@@ -26,9 +26,12 @@ MAX_ORDER = 100_000  # ids in one item_ordering
 MAX_PER_PAGE = 1_000  # rows of a page
 MAX_IDS = 1_000  # files that are asked for by id at once
 MAX_GLOB = 255  # characters
+MAX_LENGTH = 1 << 60  # bytes of an upload, whatever room there is
+
+CHECKSUMS = {"sha256": 32, "sha1": 20}  # of a piece of an upload, with their bytes
 
 # Addresses of our own that begin like a user's page: `/upload` is no user `pload`.
-FIXED_ADDRESSES = ("/upload", "/users", "/user", "/update")
+FIXED_ADDRESSES = ("/upload", "/uploads", "/users", "/user", "/update")
 _RESERVED_SLUGS = frozenset(address[2:] for address in FIXED_ADDRESSES)
 
 KEY_LETTERS = f"{string.ascii_letters}{string.digits}-_"
@@ -48,6 +51,8 @@ _TEXT_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|[\ud800-\udfff]")
 _WINDOWS_PATH = re.compile(r"(?:[A-Za-z]:)?[\\/].*[\\/]|[A-Za-z]:\\")
 _ENCODED = re.compile(r"(?:[A-Za-z0-9_.~!*'()-]|%[0-9A-Fa-f]{2})+")
 _DIGEST = re.compile(r":[A-Za-z0-9+/]{43}=:")
+_KEY = re.compile(r"[!-~]{1,255}")
+_METADATA = re.compile(r"([!-+\--~]+)(?: +([A-Za-z0-9+/]*={0,2}))?")
 _TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
 
 
@@ -64,6 +69,16 @@ def new_id() -> str:
 def new_secret() -> str:
     """Make a token, a client's secret or a blob's key: 43 of KEY_LETTERS, 256 bits."""
     return secrets.token_urlsafe(32)
+
+
+def secret_bytes(secret: str) -> bytes:
+    """The 256 bits of a secret of ours."""
+    return base64.urlsafe_b64decode(f"{secret}=")
+
+
+def secret_of(value: bytes) -> str:
+    """The secret of these 256 bits."""
+    return base64.urlsafe_b64encode(value).decode().rstrip("=")
 
 
 def is_id(text: str) -> bool:
@@ -191,6 +206,51 @@ def digest(value: str) -> str | None:
                 raise BadRequest("The Repr-Digest cannot be read.")
             return base64.b64decode(said[1:-1]).hex()
     return None
+
+
+def idempotency_key(value: str) -> str:
+    """The key of a request that may be sent again."""
+    if not _KEY.fullmatch(value):
+        raise BadRequest("An Idempotency-Key has 1 to 255 visible characters of ASCII.")
+    return value
+
+
+def length(value: str) -> int:
+    """A number of bytes, from 0: the length or the offset of an upload. Raises TooLarge."""
+    if not (value.isascii() and value.isdigit()):
+        raise BadRequest("A length or offset of an upload is not a number from 0.")
+    digits = value.lstrip("0") or "0"
+    if len(digits) > len(str(MAX_LENGTH)) or int(digits) > MAX_LENGTH:
+        raise TooLarge(f"An upload has at most {MAX_LENGTH} bytes.")
+    return int(digits)
+
+
+def metadata(value: str) -> dict[str, str]:
+    """What `Upload-Metadata` of tus says: words, each with a text in base64."""
+    found: dict[str, str] = {}
+    for pair in filter(None, (pair.strip() for pair in value.split(","))):
+        parts = _METADATA.fullmatch(pair)
+        if parts is None or parts[1] in found:
+            raise BadRequest("The Upload-Metadata cannot be read.")
+        try:
+            found[parts[1]] = base64.b64decode(parts[2] or "", validate=True).decode()
+        except ValueError:
+            raise BadRequest("The Upload-Metadata is not base64 of UTF-8.") from None
+    return found
+
+
+def checksum(value: str) -> tuple[str, bytes]:
+    """What `Upload-Checksum` of tus says. -> the algorithm, one of CHECKSUMS, the digest"""
+    algorithm, _, said = value.strip().partition(" ")
+    if algorithm not in CHECKSUMS:
+        raise BadRequest(f"The Upload-Checksum is of none of {', '.join(CHECKSUMS)}.")
+    try:
+        found = base64.b64decode(said.strip(), validate=True)
+    except ValueError:
+        found = b""
+    if len(found) != CHECKSUMS[algorithm]:
+        raise BadRequest("The Upload-Checksum cannot be read.")
+    return algorithm, found
 
 
 def boolean(value: str) -> bool:

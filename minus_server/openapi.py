@@ -75,15 +75,31 @@ def _schemas() -> JSON:
         "Token": _object(
             text="access_token token_type refresh_token scope", number="expires_in expire_in"
         ),
+        "Upload": _upload_state(),
         "Service": _service(),
         "Error": error,
     }
 
 
+def _upload_state() -> JSON:
+    """How far an upload is."""
+    schema = _object(number="offset", date="expires")
+    schema["properties"] |= {
+        "size": {"type": ["integer", "null"]},
+        "file": {"anyOf": [_ref("File"), {"type": "null"}]},
+    }
+    schema["required"] += ["size", "file"]
+    return schema
+
+
 def _service() -> JSON:
     """What the service knows: each extension with its limits."""
     limits = {
-        name: _object(number=" ".join(of)) for name, of in extensions.DOCUMENT["extensions"].items()
+        name: _object(
+            number=" ".join(key for key in of if isinstance(of[key], int)),
+            text=" ".join(key for key in of if isinstance(of[key], str)),
+        )
+        for name, of in extensions.DOCUMENT["extensions"].items()
     }
     service = _object(text="name version")
     service["properties"]["extensions"] = {
@@ -140,6 +156,22 @@ def _body(fields: dict[str, Field]) -> JSON:
     }
 
 
+def _headers(**about: str) -> list[JSON]:
+    """Headers of a request; those of tus and some others are texts for us."""
+    return [
+        {
+            "name": name.replace("_", "-"),
+            "in": "header",
+            "description": text,
+            "schema": {"type": "string"},
+        }
+        for name, text in about.items()
+    ]
+
+
+_AGAIN = _headers(Idempotency_Key="a repeat with the same key gives the first result")
+
+
 def _path_parameters(path: str) -> list[JSON]:
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     return [
@@ -167,6 +199,8 @@ def _operation(row: Endpoint) -> JSON:
         operation["parameters"] += _query(row.fields)
     elif row.fields:
         operation["requestBody"] = _body(dict(row.fields))
+    if row.again is not None:
+        operation["parameters"] += _AGAIN
     if row.answer is None:
         done: JSON = {"204": {"description": "Done"}}
     else:
@@ -188,7 +222,7 @@ def _upload() -> JSON:
     }
     return {
         "summary": "Add a file to a folder",
-        "parameters": _path_parameters("folders/{id}/files"),
+        "parameters": [*_path_parameters("folders/{id}/files"), *_AGAIN],
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}},
         "responses": {"200": _answer(_ref("File"))} | _REFUSED,
     }
@@ -217,7 +251,7 @@ def _put() -> JSON:
     about = {"name": "caption", "in": "query", "schema": _TEXT}
     return {
         "summary": "Add a file to a folder: the body is the file",
-        "parameters": [*_path_parameters("{id}/{name}"), about],
+        "parameters": [*_path_parameters("{id}/{name}"), about, *_AGAIN],
         "requestBody": body,
         "responses": {"200": _answer(_ref("File"))} | _REFUSED,
     }
@@ -233,9 +267,64 @@ def _batch() -> JSON:
         "parameters": [
             *_path_parameters("{id}"),
             {"name": "fields", "in": "query", "schema": _TEXT},
+            *_AGAIN,
         ],
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}},
         "responses": {"200": _answer(done)} | _REFUSED,
+    }
+
+
+_DONE: JSON = {"204": {"description": "Done"}}
+_VERSION = _headers(Tus_Resumable="1.0.0")
+_OF_BYTES = _headers(
+    Upload_Checksum="sha256 or sha1, and the digest of these bytes in base64",
+    Repr_Digest="the SHA-256 of the whole file (RFC 9530)",
+)
+
+
+def _tus(about: str, path: str, parameters: list[JSON], done: JSON, *, body: bool = False) -> JSON:
+    operation: JSON = {
+        "summary": about,
+        "parameters": [*_path_parameters(path), *parameters],
+        "responses": done | _REFUSED,
+    }
+    if body:
+        operation["requestBody"] = {"content": {"application/offset+octet-stream": {"schema": {}}}}
+    return operation
+
+
+def _begin_upload() -> JSON:
+    parameters = _headers(
+        Upload_Length="bytes of the file",
+        Upload_Defer_Length="1 where they are not known yet",
+        Upload_Metadata="filename, filetype and caption, each with base64",
+    )
+    done = {"201": {"description": "Begun: Location is its address"}}
+    parameters = [*_VERSION, *parameters, *_OF_BYTES, *_AGAIN]
+    return _tus("Begin an upload by tus", "{id}", parameters, done, body=True)
+
+
+def _uploading() -> JSON:
+    """The operations on an upload's address."""
+    path, file = "{secret}", {"200": _answer(_ref("File"))}
+    offset = _headers(
+        Upload_Offset="where these bytes begin",
+        Upload_Length="bytes of the file, where they were not told",
+        Prefer="return=representation: the File with the answer that completes it",
+    )
+    other = _headers(X_HTTP_Method_Override="PATCH, DELETE or HEAD")
+    return {
+        "get": _tus("How far an upload is", path, [], {"200": _answer(_ref("Upload"))}),
+        "patch": _tus("Add bytes", path, [*_VERSION, *offset, *_OF_BYTES], _DONE | file, body=True),
+        "post": _tus(
+            "PATCH or DELETE for who cannot send these",
+            path,
+            [*_VERSION, *other, *offset, *_OF_BYTES],
+            _DONE | file,
+            body=True,
+        ),
+        "delete": _tus("Give an upload up", path, _VERSION, _DONE),
+        "options": _tus("What of tus is known", path, [], _DONE),
     }
 
 
@@ -281,6 +370,11 @@ def document() -> JSON:
     paths["/api/v2"] = {"get": _about_service()}
     paths["/api/v2/folders/{id}/files/{name}"] = {"put": _put()}
     paths["/api/v2/folders/{id}/batch"] = {"post": _batch()}
+    paths["/api/v2/folders/{id}/uploads"] = {
+        "post": _begin_upload(),
+        "options": _tus("What of tus is known", "{id}", [], _DONE),
+    }
+    paths["/uploads/{secret}"] = _uploading()
     for letter, about in (("i", "A file"), ("j", "A thumbnail"), ("k", "A medium thumbnail")):
         paths[f"/{letter}{{link}}"] = {"get": _bytes(about)}
     return {

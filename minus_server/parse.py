@@ -15,8 +15,9 @@ import anyio
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from minus_server import multipart
+from minus_server import multipart, names
 from minus_server.errors import BadRequest, NotSignedIn, TimedOut, TooLarge
+from minus_server.repeats import Once
 
 MAX_FORM = 2 * 1024 * 1024  # bytes of a body that is no upload
 _SMALL = 64 * 1024  # bytes of a body that is read without a thread of its own
@@ -69,6 +70,18 @@ def _length(request: Request) -> int | None:
 def content_length(request: Request) -> int:
     """The declared length of the body in bytes, 0 where it is not declared."""
     return _length(request) or 0
+
+
+def once(request: Request, who: str, where: str = "") -> Once | None:
+    """What the request's Idempotency-Key says, if it has one.
+
+    who     whose key it is
+    where   what the request goes to, if its path does not tell
+    """
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    return Once(names.idempotency_key(key), who, f"{request.method} {request.url.path} {where}")
 
 
 def query(request: Request) -> Parameters:
@@ -189,6 +202,18 @@ def need_token(request: Request, fields: Parameters) -> str:
     if (found := token(request, fields)) is None:
         raise NotSignedIn("This needs an access token.")
     return found
+
+
+def tus_number(request: Request, name: str) -> int | None:
+    """A length or an offset in a header of tus, None where it is not told."""
+    told = request.headers.get(name)
+    return None if told is None else names.length(told.strip())
+
+
+def prefers_representation(request: Request) -> bool:
+    """Tell whether the object shall come with the answer (RFC 7240)."""
+    preferences = request.headers.get("prefer", "").lower().replace(" ", "").split(",")
+    return "return=representation" in preferences
 
 
 def client_credentials(request: Request, fields: Parameters) -> tuple[str, str]:

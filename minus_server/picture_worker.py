@@ -12,6 +12,7 @@ from typing import Any
 
 MEMORY = 1 << 30  # bytes of address space
 CPU_SECONDS = 300  # for all the pictures of its life
+FILES = 64  # open at once
 MAX_PIXELS = 50_000_000
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP")
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
@@ -26,6 +27,7 @@ def limit() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
 
 
 def _source(job: dict[str, Any]) -> Any:

@@ -11,6 +11,7 @@ from minus_server.galleries import Galleries
 from minus_server.library import Library
 from minus_server.pictures import Pictures
 from minus_server.policy import Policy
+from minus_server.resumable import Resumables
 from minus_server.sessions import Sessions
 from minus_server.store import Store
 from minus_server.throttle import SignIns
@@ -28,6 +29,7 @@ class Service:
     sessions: Sessions
     library: Library
     galleries: Galleries
+    resumables: Resumables
     catalog: Catalog
     blobs: Store
     pictures: Pictures
@@ -53,6 +55,7 @@ def open_service(data: Path, clock: Clock = time.time, policy: Policy = DEFAULT_
         sessions=Sessions(catalog, clock),
         library=library,
         galleries=Galleries(catalog, library, clock, policy),
+        resumables=Resumables(catalog, blobs, library, clock),
         catalog=catalog,
         blobs=blobs,
         pictures=pictures,

@@ -6,7 +6,7 @@ one flush keeps both and nothing has to be swept up.
 
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,8 +39,14 @@ class Store:
             raise BlobMissing(key)
         return data
 
-    def create(self) -> FolderWriter:
-        return self._folder.create()
+    def create(self, key: str | None = None) -> FolderWriter:
+        return self._folder.create(key)
+
+    def resume(self, key: str, size: int) -> FolderWriter:
+        return self._folder.resume(key, size)
+
+    def forget(self, key: str) -> None:
+        self._folder.forget(key)
 
     def open(self, key: str) -> BinaryIO:
         if key.startswith(MARK):
@@ -79,6 +85,6 @@ class Store:
         """Uploads of large blobs under way, or cut off."""
         return self._folder.incoming()
 
-    def clear_incoming(self) -> None:
-        """Remove what was cut off; only for who knows that nothing is under way."""
-        self._folder.clear_incoming()
+    def clear_incoming(self, but: Collection[str] = ()) -> None:
+        """Remove what was cut off, but for these keys; only where nothing is under way."""
+        self._folder.clear_incoming(but)

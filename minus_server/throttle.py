@@ -95,9 +95,7 @@ def _faded(count: int, seconds: int) -> int:
 
 
 def _wait(seconds: int) -> TooMany:
-    refusal = TooMany(f"Too many wrong passwords: wait {seconds} s and try again.")
-    refusal.retry_after = seconds
-    return refusal
+    return TooMany(f"Too many wrong passwords: wait {seconds} s and try again.", seconds)
 
 
 class Misses:

@@ -15,11 +15,12 @@ from starlette.responses import Response
 
 from minus_server import multipart, names, parse
 from minus_server.blobs import MAX_SMALL
-from minus_server.catalog import File, Folder
-from minus_server.endpoints import json_response
+from minus_server.catalog import File, Folder, User
+from minus_server.endpoints import json_response, replayed
 from minus_server.errors import BadRequest, Refused, TooLarge
 from minus_server.galleries import UNTITLED, Galleries
 from minus_server.library import FORM_OVERHEAD, Incoming, Library
+from minus_server.repeats import Once, Replayed, holder
 from minus_server.service import Service
 from minus_server.web import refuse_other_sites, user_of
 from minus_server.wire import Wire
@@ -32,8 +33,50 @@ _DRAIN_SECONDS = 10  # a refused body is read on for so long, that the client se
 Begin = Callable[[parse.Parameters], Incoming]
 
 
-class Sink:
+class Feed:
     """Feeds an upload: while a thread hashes and writes a block, the next one arrives.
+
+    take   called in a thread with what arrived; after it has failed it is not called again
+    """
+
+    def __init__(self, take: Callable[[list[bytes]], None]) -> None:
+        self._take = take
+        self._blocks: list[bytes] = []
+        self._size = 0
+        self._writing: asyncio.Task[None] | None = None
+        self._failed = False
+
+    def _is_enough(self) -> bool:
+        return self._size >= BLOCK
+
+    async def write(self, block: bytes) -> None:
+        self._blocks.append(block)
+        self._size += len(block)
+        if self._is_enough():
+            await self.hand_over()
+
+    async def hand_over(self) -> None:
+        """Have what arrived written."""
+        await self.written()
+        if not self._failed:
+            blocks, self._blocks, self._size = self._blocks, [], 0
+            self._writing = asyncio.create_task(run_in_threadpool(self._take, blocks))
+
+    async def written(self) -> None:
+        """Wait until what was handed over is with the store."""
+        if self._writing is None:
+            return
+        await asyncio.wait({self._writing})  # unlike the task itself, it can be given up
+        task, self._writing = self._writing, None
+        try:
+            task.result()
+        except BaseException:
+            self._failed = True
+            raise
+
+
+class Sink(Feed):
+    """Feeds an upload that is kept when it is whole.
 
     A small file waits here until the thread that keeps it takes the rest: no thread before that
     is asked anything.
@@ -46,37 +89,19 @@ class Sink:
     def __init__(
         self, begin: Callable[[], Incoming], small: Callable[[], Incoming], digest: str
     ) -> None:
-        self._begin = begin
+        super().__init__(lambda blocks: self._write(blocks, begin))
         self._small = small
         self._digest = names.digest(digest)
         self._incoming: Incoming | None = None
-        self._blocks: list[bytes] = []
-        self._size = 0
-        self._writing: asyncio.Task[None] | None = None
 
-    async def write(self, block: bytes) -> None:
-        self._blocks.append(block)
-        self._size += len(block)
-        if self._size >= BLOCK or (self._incoming is None and self._size > MAX_SMALL):
-            await self.hand_over()
-
-    async def hand_over(self) -> None:
-        """Have what arrived written; opens the upload."""
-        await self.written()
-        blocks, self._blocks, self._size = self._blocks, [], 0
-        self._writing = asyncio.create_task(run_in_threadpool(self._write, blocks, self._begin))
+    def _is_enough(self) -> bool:
+        return super()._is_enough() or (self._incoming is None and self._size > MAX_SMALL)
 
     def _write(self, blocks: list[bytes], begin: Callable[[], Incoming]) -> None:
         if self._incoming is None:
             self._incoming = begin()
             self._incoming.digest = self._digest
         self._incoming.write(blocks)
-
-    async def written(self) -> None:
-        """Wait until what was handed over is with the store."""
-        if self._writing is not None:
-            task, self._writing = self._writing, None
-            await task
 
     def rest(self) -> Incoming:
         """The upload, all of it: called once it is whole, in the thread that keeps it."""
@@ -226,7 +251,9 @@ def _adding(request: Request) -> Form:
         if token is None:
             return service.library.begin_unsigned_file(folder_id)
         declared = parse.content_length(request)
-        return service.library.begin_file(service.accounts.caller(token), folder_id, declared)
+        caller = service.accounts.caller(token)
+        once = parse.once(request, holder(caller.user))
+        return service.library.begin_file(caller, folder_id, declared, once)
 
     return Form(request, begin)
 
@@ -262,45 +289,62 @@ def _keep(form: Form, name: Callable[[], str]) -> Response:
     wire: Wire = form.request.app.state.wire
     caller = service.accounts.caller(parse.need_token(form.request, form.fields))
     part, incoming = form.whole()
-    file = service.library.add_file(
-        caller,
-        form.request.path_params["id"],
-        incoming,
-        name=name(),
-        caption=names.caption(form.fields.get("caption", "")),
-        declared_type=part.content_type,
-    )
+    try:
+        file = service.library.add_file(
+            caller,
+            form.request.path_params["id"],
+            incoming,
+            name=name(),
+            caption=names.caption(form.fields.get("caption", "")),
+            declared_type=part.content_type,
+            once=parse.once(form.request, holder(caller.user)),
+        )
+    except Replayed as first:
+        return replayed(json_response(wire.file(service.library.linked_file(first.made[0]))))
     return json_response(wire.file(file))
 
 
-async def upload_item(request: Request) -> File:
+async def upload_item(request: Request, answer: Callable[[File], Response]) -> Response:
     """UploadItem of API v1: a form with a file in it, or the bare bytes, into a gallery."""
     refuse_other_sites(request)
-    galleries: Galleries = request.app.state.service.galleries
+    service: Service = request.app.state.service
+    galleries = service.galleries
 
     def begin(fields: parse.Parameters) -> Incoming:
         declared = parse.content_length(request)
         if not fields.get("editor_id"):
             return galleries.begin_unplaced()
-        return galleries.begin(fields["editor_id"], user_of(request, fields), declared)
+        user = user_of(request, fields)
+        once = _once_into(request, fields["editor_id"], user)
+        return galleries.begin(fields["editor_id"], user, declared, once)
 
     form = Form(request, begin)
 
-    def keep() -> File:
+    def keep() -> Response:
         part, incoming = form.whole()
-        if not form.fields.get("editor_id"):
+        name = form.fields.get("editor_id")
+        if not name:
             raise BadRequest("The field editor_id is missing.")
-        return galleries.keep(
-            form.fields["editor_id"],
-            user_of(request, form.fields),
-            incoming,
-            names.file_name(form.fields.get("filename") or part.filename or UNTITLED),
-            part.content_type,
-        )
+        user = user_of(request, form.fields)
+        filename = names.file_name(form.fields.get("filename") or part.filename or UNTITLED)
+        once = _once_into(request, name, user)
+        try:
+            return answer(galleries.keep(name, user, incoming, filename, part.content_type, once))
+        except Replayed as first:
+            return replayed(answer(service.library.linked_file(first.made[0])))
 
     async with receiving(form):
         await (read_form if _is_form(request) else read_bytes)(form)
         return await in_turn(request, keep)
+
+
+def _once_into(request: Request, name: str, user: User | None) -> Once | None:
+    """The Idempotency-Key of an upload into the gallery of this name."""
+    if "idempotency-key" not in request.headers:
+        return None
+    galleries: Galleries = request.app.state.service.galleries
+    gallery = galleries.addable(name, user).id
+    return parse.once(request, holder(user, f"gallery {gallery}"), gallery)
 
 
 def _is_form(request: Request) -> bool:
@@ -310,16 +354,22 @@ def _is_form(request: Request) -> bool:
 
 
 async def add_to(
-    request: Request, find: Callable[[parse.Parameters], Folder], filename: str = ""
+    request: Request,
+    find: Callable[[parse.Parameters], Folder],
+    filename: str = "",
+    once: Once | None = None,
 ) -> list[File]:
     """Files from a page's form, or one as the bare body, into the folder that `find` gives.
 
     find       called, in a thread, when the first file begins, with the fields before it
     filename   of a body that tells none
+    once       where it was done before: only compared with the first. Raises Replayed
     """
     library: Library = request.app.state.service.library
+    known = once is not None and await run_in_threadpool(library.is_known, once)
     folder: Folder | None = None
     made: list[File] = []
+    seen: list[list[object]] = []
 
     def place(fields: parse.Parameters) -> Folder:
         nonlocal folder
@@ -327,22 +377,31 @@ async def add_to(
         return folder
 
     def begin(fields: parse.Parameters) -> Incoming:
+        if known:
+            return library.begin_known()
         declared = 0 if _is_form(request) else parse.content_length(request)  # of one file alone
         return library.begin(place(fields), declared)
 
     async def keep(form: Form) -> None:
-        def kept() -> File:
-            where = place(form.fields)
+        def kept() -> None:
+            where = None if known else place(form.fields)
             part, incoming = form.whole()
             said = part.filename or form.fields.get("filename") or filename
             name = names.file_name(said or UNTITLED)
-            return library.keep(where, incoming, name=name, declared_type=part.content_type)
+            if where is None:
+                seen.append([name, incoming.size, incoming.sha256])
+            else:
+                made.append(
+                    library.keep(where, incoming, name=name, declared_type=part.content_type)
+                )
 
-        made.append(await in_turn(request, kept))
+        await in_turn(request, kept)
 
     form = Form(request, begin, keep_each=keep)
     async with receiving(form):
         await (read_form if _is_form(request) else read_bytes)(form)
-        if not made:
+        if not (made or seen):
             raise BadRequest("No file was chosen.")
+    if once is not None and known:
+        await run_in_threadpool(library.compare, once, seen)
     return made

@@ -21,9 +21,11 @@ from starlette.responses import Response
 
 from minus_server import names, parse
 from minus_server.accounts import Caller
+from minus_server.addresses import network
 from minus_server.catalog import User
 from minus_server.errors import Forbidden, NotSignedIn
 from minus_server.policy import Policy
+from minus_server.repeats import Once, holder
 from minus_server.service import Service
 from minus_server.sessions import SESSION_SECONDS
 from minus_server.wire import Wire
@@ -48,6 +50,11 @@ class Visit:
     @property
     def address(self) -> str:
         return address(self.request)
+
+    @property
+    def once(self) -> Once | None:
+        """The request's Idempotency-Key: the user's, without one the address's."""
+        return once_of(self.request, self.user)
 
     @property
     def caller(self) -> Caller:
@@ -80,6 +87,11 @@ def session_user(request: Request, _fields: parse.Parameters) -> User | None:
     service: Service = request.app.state.service
     secret = request.cookies.get(SESSION_COOKIE)
     return service.sessions.user(secret) if secret else None
+
+
+def once_of(request: Request, user: User | None) -> Once | None:
+    """The Idempotency-Key of a request that makes a gallery."""
+    return parse.once(request, holder(user, f"address {network(address(request))}"))
 
 
 def refuse_other_sites(request: Request, *, always: bool = False) -> None:

@@ -48,20 +48,29 @@ class Named(Protocol):
     def name(self) -> str: ...
 
 
-def member_names(files: Sequence[Named]) -> list[str]:
-    """Names of all members; of those that are alike on some system each gets a number."""
-    taken: dict[str, int] = {}  # each with the number that its last namesake got
-    found = []
-    for file in files:
-        candidate = name = member_name(file.name)
+class MemberNames:
+    """Names of members, one after the other; of those that are alike each gets a number."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, int] = {}  # each with the number that its last namesake got
+
+    def take(self, file_name: str) -> str:
+        """The next member's name, which differs from all before it on every system."""
+        taken = self._taken
+        candidate = name = member_name(file_name)
         number = taken.get(_folded(name), 0)
         while _folded(candidate) in taken:
             number += 1
             candidate = _shortened(name, f" ({number + 1})")
         taken[_folded(name)] = number
         taken.setdefault(_folded(candidate), 0)
-        found.append(candidate)
-    return found
+        return candidate
+
+
+def member_names(files: Sequence[Named]) -> list[str]:
+    """Names of all members, none of them twice."""
+    members = MemberNames()
+    return [members.take(file.name) for file in files]
 
 
 def _folded(name: str) -> str:

@@ -53,7 +53,7 @@ class Service:
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        found = re.fullmatch(r"Minus service at (http://\S+:(\d+)/) \(data in (.+)\)\n", line)
+        found = re.fullmatch(r"Minus service at (https?://\S+:(\d+)/) \(data in (.+)\)\n", line)
         assert found, line
         self.url, self.port = found[1], int(found[2])
         if not self.api_key:

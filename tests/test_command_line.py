@@ -581,6 +581,94 @@ def test_kept_tokens_need_no_password_until_they_are_worth_nothing(
     assert call("--list-folders") == (2, "", why)
 
 
+# --- where the password comes from ---
+
+
+@pytest.fixture
+def nobody(newcomer: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """A user who has never signed in, and whose password is nowhere yet."""
+    monkeypatch.delenv("MINUS_PASSWORD")
+    return newcomer
+
+
+def secret_file(folder: Path, text: str, mode: int = 0o600) -> Path:
+    path = folder / "secret"
+    path.touch(mode)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\nmore\n"])
+@pytest.mark.parametrize("way", ["flag", "environment", "config"])
+@pytest.mark.parametrize("kind", ["file", "command"])
+def test_a_file_or_a_command_gives_the_password(
+    nobody: Client,
+    service: Service,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    way: str,
+    ending: str,
+) -> None:
+    path = secret_file(tmp_path, f"{PASSWORD}{ending}")
+    value = str(path) if kind == "file" else f"cat {path}"
+    if way == "environment":
+        monkeypatch.setenv(f"MINUS_PASSWORD_{kind.upper()}", value)
+    if way == "config":
+        configure(tmp_path, service, username=nobody.name, **{f"password_{kind}": value})
+    flags = [f"--password-{kind}", value] if way == "flag" else []
+    assert call(*flags, "--list-folders") == (0, "", "")
+    (kept,) = tokens(tmp_path)
+    assert PASSWORD not in kept.read_text()
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_flag_for_the_password_wins_over_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINUS_PASSWORD", "wrong")
+    path = secret_file(tmp_path, PASSWORD)
+    assert call("--password-file", path, "--list-folders").status == 0
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_password_command_runs_only_to_sign_in(tmp_path: Path) -> None:
+    path, ran = secret_file(tmp_path, PASSWORD), tmp_path / "ran"
+    command = f"echo >> {ran}; cat {path}"
+    for _ in range(2):
+        assert call("--password-command", command, "--list-folders") == (0, "", "")
+    assert ran.read_text() == "\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--password-file", "{home}/none"], "no password file: No such file or directory: "),
+        (["--password-file", "{home}/open"], "others can read {home}/open: chmod 600 {home}/open"),
+        (["--password-file", "{home}/empty"], "no password in the first line of {home}/empty"),
+        (["--password-file", "{home}/bytes"], "no password in the first line of {home}/bytes"),
+        (["--password-command", "exit 3"], "the password command ended with status 3"),
+        (["--password-command", "true"], "no password in the first line of what the password"),
+        (
+            ["--password-command", "true", "--password-file", "{home}/empty"],
+            "password_file and password_command exclude each other",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("nobody")
+def test_a_password_that_cannot_be_had_is_2(tmp_path: Path, flags: list[str], why: str) -> None:
+    for name, data, mode in (
+        ("open", b"x", 0o640),
+        ("empty", b"\nx", 0o600),
+        ("bytes", b"\xff", 0o600),
+    ):
+        (tmp_path / name).touch(mode)
+        (tmp_path / name).write_bytes(data)
+    done = call(*(flag.format(home=tmp_path) for flag in flags), "--list-folders")
+    assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith(f"minus: {why.format(home=tmp_path)}")
+
+
 # --- what is shown ---
 
 
@@ -770,6 +858,20 @@ def test_the_module_copied_alone_works_with_requests_only(
     write(local, a="one")
     assert alone_done(alone, "--put", "Stuff", "a") == (0, ok("PUT", "a"), "")
     assert remote(user, stuff) == {"a": b"one"}
+
+
+def test_without_requests_a_service_elsewhere_is_2(tmp_path: Path, alone: list[str]) -> None:
+    (tmp_path / "libraries/requests").unlink()
+    done = alone_done(alone, "--url", "https://minus.test", "--share", str(tmp_path / "copy.py"))
+    why = "https://minus.test/ needs the package requests, which is not installed"
+    assert done == (2, "", f"minus: {why}\n")
+
+
+def test_two_dashes_end_the_options(user: Client, stuff: Row, local: Path) -> None:
+    write(local, **{"-q": "one", "--": "two", "a": "six"})
+    done = call("--put", "Stuff", "a", "--", "-q", "--")
+    assert done == (0, ok("PUT", "a", "-q", "--"), "")
+    assert set(remote(user, stuff)) == {"a", "-q", "--"}
 
 
 def test_without_the_service_installed_the_message_says_what_to_do(

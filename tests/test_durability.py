@@ -26,7 +26,9 @@ def sound(service: Service) -> re.Match[str]:
     """Hold the folder to `check`. -> the numbers of files, of bytes and, where any, of strays"""
     done = service.run("check")
     found = re.fullmatch(
-        r"(\d+) files, (\d+) bytes read\n(?:(\d+) without a row, .+\n)?0 problems\n", done.stdout
+        r"(\d+) files, (\d+) bytes read\n(?:\d+ uploads under way\n)?"
+        r"(?:(\d+) without a row, .+\n)?0 problems\n",
+        done.stdout,
     )
     assert found, done.stdout
     assert (done.returncode, done.stderr) == (0, "")

@@ -4,10 +4,12 @@ import base64
 import io
 import json
 import re
+import socket
+import threading
 import wave
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.client import HTTPConnection
@@ -429,6 +431,173 @@ def test_a_file_that_is_too_large_says_so_and_the_others_arrive(tabs: Tabs, tmp_
         page.get_by_role("link", name="Open the gallery").click()
         expect(tiles(page)).to_have_count(2)
         assert tile_names(page) == ["red.png", "blue.png"]
+    finally:
+        assert strict.stop() == 0
+
+
+# --- large files, in pieces ---
+
+LARGE = bytes(range(256)) * 70_000  # 18 MB: three pieces
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A large file and a picture, as files: they need not pass through the test."""
+    folder = tmp_path_factory.mktemp("stack")
+    (folder / "large.pdf").write_bytes(LARGE)
+    (folder / "red.png").write_bytes(PICTURES[0]["buffer"])
+    return [folder / "large.pdf", folder / "red.png"]
+
+
+class Cable:
+    """A proxy before a service whose connections can be cut, and then take nobody until mended.
+
+    after   bytes from the browser after which it is cut by itself, once
+    """
+
+    def __init__(self, service: Service, after: int) -> None:
+        self._to = service.port
+        self._left = after
+        self._cut = threading.Event()
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._listener = socket.create_server((HOST, 0))
+        self.url = f"http://{HOST}:{self._listener.getsockname()[1]}/"
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near = self._listener.accept()[0]
+                if self._cut.is_set():
+                    near.close()
+                    continue
+                far = socket.create_connection((HOST, self._to))
+                with self._lock:
+                    self._open |= {near, far}
+                for ends in ((near, far), (far, near)):
+                    self._threads.append(threading.Thread(target=self._carry, args=ends))
+                    self._threads[-1].start()
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while block := source.recv(65536):
+                if target.getpeername()[1] == self._to:
+                    self._count(len(block))
+                target.sendall(block)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _count(self, size: int) -> None:
+        with self._lock:
+            before, self._left = self._left, self._left - size
+        if before > 0 >= self._left:
+            self.cut()
+
+    def cut(self) -> None:
+        self._cut.set()
+        with self._lock:
+            for end in self._open:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self._cut.clear()
+
+    def close(self) -> None:
+        self.cut()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for end in (*self._open, self._listener):
+            end.close()
+
+
+def only_upload(tabs: Tabs) -> set[str]:
+    """The addresses that were asked for below /uploads/."""
+    return {path for path in tabs.paths() if path.startswith("/uploads/")}
+
+
+def test_a_large_file_survives_a_broken_connection(
+    tabs: Tabs, web: Service, stack: list[Path]
+) -> None:
+    cable = Cable(web, after=12_000_000)
+    try:
+        page = tabs.open(cable.url)
+        tabs.expect("net::ERR_")
+        page.set_input_files("#file", stack[0])
+        note = rows(page).first.locator(".upload-note")
+        expect(note).to_contain_text("trying again in")
+        expect(page.locator("#uploads-words")).to_have_text("Uploading, 0 of 1 done")
+        cable.mend()
+        expect_states(page, "done")
+        link = page.get_by_label("Link to share").input_value()
+        assert len(only_upload(tabs)) == 1
+        items = call(web.port, "GET", f"/api/GetItems/{link.rpartition('/')[2]}").json()
+        assert items["ITEMS_NAME"] == ["large.pdf"]
+        raw = call(web.port, "GET", urlsplit(items["ITEMS_GALLERY"][0]).path)
+        assert (raw.headers["Content-Type"], raw.body == LARGE) == ("application/pdf", True)
+    finally:
+        cable.close()
+
+
+def test_a_large_file_that_is_cancelled_is_given_up(
+    tabs: Tabs, web: Service, stack: list[Path]
+) -> None:
+    page = tabs.open(web.url)
+    asked: list[str] = []
+
+    def hold_the_second_piece(route: Route) -> None:
+        asked.append(route.request.method)
+        if asked.count("PATCH") < 2 or route.request.method != "PATCH":
+            route.continue_()
+
+    page.route("**/uploads/*", hold_the_second_piece)
+    page.set_input_files("#file", stack)
+    expect_states(page, "sending", "done")
+    expect(rows(page).first.locator("progress")).to_have_js_property(
+        "value", 100 * 2**23 / len(LARGE)
+    )
+    with page.expect_response(lambda answer: answer.request.method == "DELETE") as gone:
+        page.get_by_role("button", name="Cancel large.pdf").click()
+    assert gone.value.status == 204
+    expect_states(page, "cancelled", "done")
+    (path,) = only_upload(tabs)
+    assert call(web.port, "GET", path).status == 404
+    page.unroute_all(behavior="ignoreErrors")
+    page.get_by_role("button", name="Retry large.pdf").click()
+    expect_states(page, "done", "done")
+    page.get_by_role("link", name="Open the gallery").click()
+    expect(tiles(page)).to_have_count(2)
+    assert tile_names(page) == ["large.pdf", "red.png"]
+
+
+def test_a_large_file_is_added_to_ones_own_gallery(
+    tabs: Tabs, web: Service, stack: list[Path]
+) -> None:
+    person = newcomer(web)
+    gallery = person.gallery({"a.txt": b"a"})
+    page = tabs.open(gallery.edit_url, person.cookie)
+    with page.expect_navigation():
+        page.set_input_files("#file", stack[0])
+    assert tile_names(page) == ["a.txt", "large.pdf"]
+    assert len(only_upload(tabs)) == 1
+
+
+def test_a_large_file_for_which_there_is_no_room_says_so(
+    tabs: Tabs, tmp_path: Path, stack: list[Path]
+) -> None:
+    strict = Service(tmp_path / "data", ("--anonymous-file", "10m"))
+    strict.start()
+    try:
+        page = tabs.open(strict.url)
+        tabs.expect("status of 413")
+        page.set_input_files("#file", stack)
+        expect_states(page, "failed", "done")
+        expect(rows(page).first.locator(".upload-note")).to_contain_text(str(10 << 20))
+        assert only_upload(tabs) == set()
     finally:
         assert strict.stop() == 0
 

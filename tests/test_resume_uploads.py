@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,14 @@ class Cut(Exception):
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """One MiB is a large file."""
     monkeypatch.setattr(minus, "RESUMABLE", 1 << 20)
+
+
+@pytest.fixture
+def folder(api: MinusConnection) -> Iterator[MinusFolder]:
+    """A new folder; what is left unfinished goes with it."""
+    made = api.activeuser().new_folder("Stuff")
+    yield made
+    made.delete()
 
 
 @pytest.fixture

@@ -1,5 +1,12 @@
 // Uploads with progress, and the ways files come onto a page. Used by drop.js and edit.js.
 const { el, say, root } = minus;
+const PIECE = 8 << 20; // bytes; a larger file goes in pieces and survives a broken connection
+const LONGEST_PAUSE = 30; // seconds between two tries
+const TRIES = 10; // without a byte more
+
+const base64 = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text)));
+const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+const passes = (status) => status === 0 || [408, 409, 423, 429].includes(status) || (status >= 500 && status !== 507);
 
 /** Sends files to a gallery and shows how far they are in the section #uploads.
  *
@@ -101,22 +108,108 @@ minus.Uploads = class {
   }
 
   send(entry, editor) {
-    const request = entry.request = new XMLHttpRequest();
+    if (entry.file.size > PIECE) this.sendPieces(entry, editor);
+    else this.sendWhole(entry, editor);
+  }
+
+  sendWhole(entry, editor) {
+    const request = new XMLHttpRequest();
+    entry.abort = () => request.abort();
     this.set(entry, "sending");
     request.open("POST", `${root}api/UploadItem?editor_id=${encodeURIComponent(editor)}&filename=${encodeURIComponent(entry.file.name)}`);
     request.setRequestHeader("Content-Type", entry.file.type || "application/octet-stream");
     request.upload.addEventListener("progress", (event) => {
-      if (entry.state !== "sending" || !event.total) return;
-      entry.sent = event.loaded;
-      entry.bar.value = (100 * event.loaded) / event.total;
-      entry.note.textContent = `${Math.floor(entry.bar.value)} %`;
-      this.draw();
+      if (entry.state === "sending" && event.total) this.progress(entry, event.loaded, event.total);
     });
     request.addEventListener("loadend", () => {
       if (entry.state === "sending") this.answer(entry, request);
       this.next();
     });
     request.send(entry.file);
+  }
+
+  /** Send a file by tus, in pieces; after a broken connection it goes on where it was. */
+  async sendPieces(entry, editor) {
+    const { file } = entry;
+    const turn = entry.turn = { upload: entry.upload ?? { key: newKey() } };
+    const { upload } = turn;
+    const live = () => entry.turn === turn && entry.state === "sending";
+    let at = 0;
+    let failures = 0;
+    let status = 0;
+    let lost = Boolean(upload.address); // it was begun before: where it goes on must be asked
+    entry.abort = () => { turn.request?.abort(); turn.wake?.(); };
+    this.set(entry, "sending");
+    while (live()) {
+      const request = !upload.address ? await this.begin(file, editor, upload)
+        : lost ? await this.tus(turn, "HEAD", upload.address)
+          : await this.append(turn, entry, at);
+      if (!live()) break;
+      status = request.status;
+      const offset = Number(request.getResponseHeader("Upload-Offset") ?? at);
+      entry.id = request.getResponseHeader("Minus-File");
+      if (status >= 200 && status < 300) {
+        lost = false;
+        if (offset > at) failures = 0;
+        at = offset;
+        if (entry.id) this.set(entry, "done");
+        else this.progress(entry, at, file.size);
+      } else if (passes(status) && ++failures < TRIES) {
+        lost = true;
+        await this.pause(turn, entry, Math.min(2 ** (failures - 1), LONGEST_PAUSE));
+      } else {
+        this.answer(entry, request);
+      }
+    }
+    entry.upload = entry.state === "failed" && passes(status) ? upload : undefined;
+    if (entry.state === "cancelled" && upload.address) this.tus({}, "DELETE", upload.address);
+    this.next();
+  }
+
+  /** Is not aborted: without the answer nobody could give the upload up. */
+  async begin(file, editor, upload) {
+    const request = await this.tus({}, "POST", `${root}m${editor}/uploads`, {
+      "Upload-Length": file.size,
+      "Upload-Metadata": `filename ${base64(file.name)}${file.type && `,filetype ${base64(file.type)}`}`,
+      "Idempotency-Key": upload.key,
+    });
+    if (request.status === 201) upload.address = new URL(request.getResponseHeader("Location")).pathname;
+    return request;
+  }
+
+  append(turn, entry, at) {
+    const headers = { "Content-Type": "application/offset+octet-stream", "Upload-Offset": at };
+    const seen = (event) => {
+      if (entry.turn === turn && entry.state === "sending") this.progress(entry, at + event.loaded, entry.file.size);
+    };
+    return this.tus(turn, "PATCH", turn.upload.address, headers, entry.file.slice(at, at + PIECE), seen);
+  }
+
+  /** One request. -> it, when it is over; its status is 0 where the connection broke */
+  tus(turn, method, url, headers = {}, body = null, seen = () => {}) {
+    return new Promise((resolve) => {
+      const request = turn.request = new XMLHttpRequest();
+      request.open(method, url);
+      for (const [name, value] of Object.entries({ "Tus-Resumable": "1.0.0", ...headers })) request.setRequestHeader(name, value);
+      if (body) request.upload.addEventListener("progress", seen);
+      request.addEventListener("loadend", () => resolve(request));
+      request.send(body);
+    });
+  }
+
+  pause(turn, entry, seconds) {
+    entry.note.textContent = `Connection lost at ${Math.floor(entry.bar.value)} %, trying again in ${seconds} s`;
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, 1000 * seconds);
+      turn.wake = () => { clearTimeout(timer); resolve(); };
+    });
+  }
+
+  progress(entry, sent, total) {
+    entry.sent = sent;
+    entry.bar.value = (100 * sent) / total;
+    entry.note.textContent = `${Math.floor(entry.bar.value)} %`;
+    this.draw();
   }
 
   answer(entry, request) {
@@ -134,7 +227,7 @@ minus.Uploads = class {
   cancel(entry) {
     const sending = entry.state === "sending";
     this.set(entry, "cancelled");
-    if (sending) entry.request.abort(); // its loadend goes on
+    if (sending) entry.abort(); // what ends then goes on
     else this.next();
   }
 
@@ -142,7 +235,7 @@ minus.Uploads = class {
     const live = this.entries.filter((entry) => entry.state === "waiting" || entry.state === "sending");
     const sending = live.filter((entry) => entry.state === "sending");
     for (const entry of live) this.set(entry, "cancelled");
-    for (const entry of sending) entry.request.abort(); // its loadend goes on
+    for (const entry of sending) entry.abort(); // what ends then goes on
     if (!sending.length) this.next();
   }
 

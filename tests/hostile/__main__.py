@@ -19,9 +19,11 @@ def main() -> int:
 
         print(table())
         return 0
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # for the threads too
     with Kit(ATTACKS, options.port) as kit:
         print(f"Hostile services at {kit.url} (Ctrl-C ends them)", flush=True)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.sigwait(ends)
     return 0
 
 

@@ -216,7 +216,7 @@ def _all_texts(talk: Talk, path: str, honest: Row | None) -> bool:
 
 
 def _refusal(talk: Talk, path: str, _: Row | None) -> bool:
-    if path in ("", "activeuser"):
+    if path in ("", "activeuser", "oauth"):
         return False
     talk.json({"error": ESCAPES, "error_description": f"No. {ESCAPES}"}, 400)
     return True

@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -211,7 +212,9 @@ class Kit:
     over        set when it ends
     """
 
-    def __init__(self, attacks: Iterable[Attack], port: int = 0) -> None:
+    def __init__(
+        self, attacks: Iterable[Attack], port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.attacks = {attack.name: attack for attack in attacks}
         self.requests: list[Request] = []
         self.over = threading.Event()
@@ -219,6 +222,10 @@ class Kit:
         self.url, self.elsewhere = (
             f"http://127.0.0.1:{server.server_address[1]}/" for server in self._servers
         )
+        if tls:
+            first = self._servers[0]
+            first.socket = tls.wrap_socket(first.socket, server_side=True)
+            self.url = self.url.replace("http:", "https:")
 
     def _listen(self, port: int, here: bool) -> socketserver.ThreadingTCPServer:
         class Visit(socketserver.StreamRequestHandler):

@@ -31,8 +31,9 @@ class Outcome:
     verdicts: list[str]
 
     def __str__(self) -> str:
-        ended = "hangs" if self.status is None else f"{self.status}"
-        return f"{', '.join(self.verdicts) or 'safe'} ({ended})"
+        if self.status is None:
+            return ", ".join([*self.verdicts, "**hangs**"])
+        return f"{', '.join(self.verdicts) or 'safe'} ({self.status})"
 
 
 def commands(client: str, attack: Attack, url: str) -> list[list[str]]:  # noqa: PLR0911
@@ -162,6 +163,8 @@ def _verdicts(
     if wrong and "**filled the disk**" not in found:
         part = "half a file" if all(DATA.startswith(data) for data in wrong) else "wrong bytes"
         found.append(f"**kept {part} as whole**" if status == 0 else f"left {part} under the name")
+    if status == 0 and not kept and attack.needs not in ("list", "put", "minus"):
+        found.append("**got nothing, says done**")
     if re.search(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]|\x1b[\]]|\x1b\[2J|\xc2[\x80-\x9f]", printed):
         found.append("**drove the terminal**")
     sent = [request for request in kit.requests[before:] if not request.here]
