@@ -10,7 +10,8 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from minus_server import parse
+from minus_server import galleries, parse
+from minus_server.accounts import MESSAGES_AN_HOUR, Caller
 from minus_server.catalog import Catalog
 from minus_server.errors import TimedOut, TooMany
 from minus_server.schema import failures
@@ -316,3 +317,33 @@ def test_a_form_has_a_minute_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
     scope = {"type": "http", "method": "POST", "headers": [], "query_string": b"", "path": "/"}
     with pytest.raises(TimedOut, match="The form took longer"):
         anyio.run(parse.parameters, Request({**scope, "app": app}, stalled))
+
+
+# --- rows that no quota counts ---
+
+
+def test_messages_have_an_end_for_an_hour(service: Service) -> None:
+    caller = Caller.of_session(service.accounts.user("alice"))
+    service.accounts.add_user("bob", PASSWORD)
+    for _ in range(MESSAGES_AN_HOUR):
+        service.accounts.send_message(caller, "bob", "x")
+    with pytest.raises(TooMany, match="write again in an hour"):
+        service.accounts.send_message(caller, "bob", "x")
+    other = Caller.of_session(service.accounts.user("bob"))
+    assert service.accounts.send_message(other, "alice", "x").body == "x"
+
+
+def test_a_history_keeps_the_latest_of_what_is_gone(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(galleries, "MAX_GONE", 3)
+    service.accounts.add_user("bob", PASSWORD)
+    for name in ("alice", "bob"):
+        user = service.accounts.user(name)
+        for number in range(5):
+            folder = service.library.make_folder(user, f"{number}", is_public=False)
+            service.library.remove_folder(folder)
+    service.galleries.expire()
+    for name in ("alice", "bob"):
+        entries = service.galleries.timeline("history", service.accounts.user(name), 1, 9)[1]
+        assert {entry.name for entry in entries} == {"4", "3", "2"}
