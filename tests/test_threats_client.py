@@ -583,6 +583,12 @@ def test_s14_a_list_that_grows_while_it_is_read_ends(kit: Kit) -> None:
     assert (done.status, done.err) == (11, "minus: the list is broken: 1004 of 1005 items came\n")
 
 
+def test_s14_no_list_has_endless_pages(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minus, "MAX_PAGES", 3)
+    done = call("--url", f"{kit.url}list-endless/", stdin=b"cd Stuff\nls\n")
+    assert (done.status, done.err) == (11, "minus: the list has no end\n")
+
+
 @pytest.mark.parametrize("attack", ["drip-head", "drip-body", "json-drip", "endless-continue"])
 @every_road
 @pytest.mark.usefixtures("transport")
