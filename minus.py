@@ -495,6 +495,11 @@ class MinusConnection:
         watch, at = self._watch, self._at
 
         class Response(HTTPResponse):
+            def begin(self) -> None:
+                super().begin()
+                if len(set(self.headers.get_all("Content-Length", ()))) > 1:
+                    raise HTTPException("two lengths")  # urllib3 would leave it open
+
             def _read_next_chunk_size(self) -> int:
                 size: int = cast(Any, super())._read_next_chunk_size()
                 if size < 0:  # it would be read to the end of the stream, into memory
