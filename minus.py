@@ -830,6 +830,8 @@ class MinusConnection:
             kind = MinusAuthError
         if error == "digest_mismatch":
             kind = MinusIntegrityError
+        if error == "cut_short":  # by what lies between: the service got less than we sent
+            kind = MinusTemporaryError
         return kind(f"{why} ({status})", status, response.request.method or "", response.url, error)
 
     def _json(self, response: Reply) -> JSON:
@@ -2937,6 +2939,7 @@ class MinusCLI(cmd.Cmd):
         self._local_before = Path.cwd()
         self._completions: list[str] | None = None
         self._for_all: str | None = None
+        self._spent = False  # standard input was a file: what is left of it is no command
         self._interrupts = 0
         self.interactive = self.use_rawinput = self.stdin.isatty()
 
@@ -3055,6 +3058,9 @@ class MinusCLI(cmd.Cmd):
                 raise
             self.warn("interrupted")
         return False
+
+    def postcmd(self, stop: bool, line: str) -> bool:
+        return stop or self._spent
 
     def emptyline(self) -> bool:
         return False
@@ -3579,6 +3585,7 @@ class MinusCLI(cmd.Cmd):
         With -c, a file that the folder has, by name and bytes, counts as done.
         """
         with self._going_on(line) as rest:
+            self._spent = not self.interactive and re.match(r"-(?!\S)", rest) is not None
             self._put_line(rest)
 
     def do_reput(self, line: str) -> None:

@@ -197,8 +197,8 @@ def _no_route(request: Request, error: Exception) -> Response:
 
 
 def _gone(_: Request, _error: Exception) -> Response:
-    """The client left, or sent less than it said: nobody reads this, and nothing is kept."""
-    return json_response({"error": "invalid_request", "error_description": "Cut short."}, 400)
+    """Less came than the client said: it left, or what lies between ended its body."""
+    return json_response({"error": "cut_short", "error_description": "Cut short."}, 400)
 
 
 def _operating_system(request: Request, error: Exception) -> Response:

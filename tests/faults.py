@@ -48,13 +48,14 @@ class Fault:
 class Line:
     """A loopback port that leads to another one, `target`, and does to bytes what it is told.
 
-    happened   how many faults have
+    injected   how many faults were
+    happened   how many of them have
     fell       set when the one that was injected last has happened
     """
 
     def __init__(self, target: int = 0) -> None:
         self.target = target
-        self.happened = 0
+        self.injected = self.happened = 0
         self.fell = threading.Event()
         self._fault: Fault | None = None
         self._hidden: re.Pattern[bytes] | None = None
@@ -86,6 +87,7 @@ class Line:
         """Have a fault happen; bytes are counted from now on. `late`: seconds of a delay."""
         with self._lock:
             self._fault, self._carried = fault, {"up": 0, "down": 0}
+            self.injected += 1
             self._late = late if fault.kind == "delay" else 0.0
             self._dead = False
             self._mended = threading.Event()

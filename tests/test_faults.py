@@ -4,6 +4,7 @@ Whatever happens: what was acknowledged is there, nothing half or wrong has a fi
 either side, the exit status and a line say so, and the next run succeeds.
 """
 
+import itertools
 import resource
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,7 @@ HASTY_SERVICE = (
     "import minus_server.catalog; minus_server.catalog.BUSY_SECONDS = 0.2;"
     " import sys; from minus_server.cli import main; sys.exit(main())",
 )
+counter = itertools.count()
 WEEK = 7 * 24 * 3600
 
 
@@ -49,15 +51,19 @@ def site_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 @pytest.fixture
-def site(site_of_all: Site, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
-    """The same, for one test: a good line, a new folder's name, an empty folder here."""
+def site(site_of_all: Site, tmp_path: Path) -> Iterator[Site]:
+    """The same, for one test: a good line, a new folder's name, an empty folder here.
+
+    What a test has injected must have happened.
+    """
     site_of_all.line.mend()
-    site_of_all.folder = f"F{abs(hash(request.node.name))}"
+    site_of_all.folder = f"F{next(counter)}"
     site_of_all.local = tmp_path / "local"
     site_of_all.local.mkdir()
     yield site_of_all
     site_of_all.line.mend()
     site_of_all.line.hang_up()
+    assert site_of_all.line.happened == site_of_all.line.injected
 
 
 def assert_told(done: Done, *statuses: int) -> None:
@@ -88,7 +94,6 @@ def test_a_put_that_the_line_breaks_goes_on_by_itself(
     done = site.put(files)
     assert (done.status, done.err) == (0, "")
     site.assert_service_has(files)
-    assert site.line.happened
 
 
 @BROKEN
@@ -213,15 +218,37 @@ def test_a_late_line_changes_nothing(site: Site) -> None:
     site.assert_here_is(SMALL | STREAM)
 
 
-def test_a_stream_that_the_line_breaks_is_told_and_leaves_nothing(site: Site) -> None:
+def test_a_stream_that_the_line_breaks_goes_on_or_leaves_nothing(site: Site) -> None:
     data = STREAM["stream.bin"]
     typed = b"cd %s\nput - stream.bin\n" % site.new_folder().encode()
-    for kind in ("reset", "truncate"):
-        site.line.inject(at_half(kind, STREAM, "up"))
-        assert_told(site.run(stdin=typed + data), 5, 11)
-        site.assert_service_has({})
+    site.line.inject(at_half("reset", STREAM, "up", stays=True))
+    assert_told(site.run(stdin=typed + data), 11)
+    site.assert_service_has({})
+    site.line.inject(at_half("reset", STREAM, "up"))
     assert site.run(stdin=typed + data).status == 0
     site.assert_service_has(STREAM)
+
+
+COMMANDS = noise(4, 9 << 20) + b"\n!touch ran\n" * 100_000
+
+
+def assert_not_run(site: Site, done: Done) -> None:
+    assert done.status in (2, 11), done
+    assert len(done.err.splitlines()) < 3, done.err
+    assert site.here() == {}
+    site.assert_service_has({})
+
+
+def test_what_is_left_of_a_stream_that_the_line_breaks_is_no_command(site: Site) -> None:
+    typed = f"cd {site.new_folder()}\nput - stream.bin\n".encode()
+    site.line.inject(Fault("reset", "up", 1000, stays=True))
+    assert_not_run(site, site.run(stdin=typed + COMMANDS))
+
+
+@pytest.mark.parametrize("typed", ["cd Elsewhere\nput - name", "cd {}\nput - two names"])
+def test_what_is_left_of_a_stream_that_has_no_place_is_no_command(site: Site, typed: str) -> None:
+    typed = typed.format(site.new_folder())
+    assert_not_run(site, site.run(stdin=f"{typed}\n".encode() + COMMANDS))
 
 
 def test_a_file_for_a_command_is_told_when_the_line_breaks_it(site: Site) -> None:
