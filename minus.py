@@ -222,7 +222,7 @@ class _Watch:
     @contextlib.contextmanager
     def limit(self, sock: Any) -> Iterator[None]:
         """Hang up when this takes longer than DEADLINE. Raises TimeoutError."""
-        if sock is None:  # it is closed
+        if sock is None:  # nothing to hang up
             yield
             return
         mark = object()
@@ -500,6 +500,11 @@ class MinusConnection:
         watch, at = self._watch, self._at
 
         class Response(HTTPResponse):
+            def begin(self) -> None:
+                super().begin()
+                if len(set(self.headers.get_all("Content-Length", ()))) > 1:
+                    raise HTTPException("two lengths")  # urllib3 would leave it open
+
             def _read_next_chunk_size(self) -> int:
                 size: int = cast(Any, super())._read_next_chunk_size()
                 if size < 0:  # it would be read to the end of the stream, into memory
@@ -999,7 +1004,7 @@ class PagedList(Sequence[T]):
         self._make = make
         self._items: list[T] = []
         self._total: int | None = None
-        self._most = MAX_LIST
+        self._most = MAX_LIST  # less where it says its length: others may add to it, but so many?
         self._seen: set[int] = set()  # hashes: the links may be long, and many
 
     def __repr__(self) -> str:
@@ -1065,9 +1070,7 @@ class PagedList(Sequence[T]):
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise MinusAPIError("the list has no results", None, "GET", link)
         if isinstance(told := answer.get("total"), int):
-            self._most = min(
-                self._most, 2 * told + PAGE
-            )  # others may add to it meanwhile, but so many?
+            self._most = min(self._most, 2 * told + PAGE)
         total = told if isinstance(told, int) else self._total
         follows = onward if isinstance(onward, str) and onward else None
         follows = follows and _joined(link, follows[:MAX_LINK], "GET", link)
@@ -3720,10 +3723,9 @@ class MinusCLI(cmd.Cmd):
         command, _, typed = line[:endidx].lstrip().partition(" ")
         partial = re.findall(r"(?:\\.|[^\\ ])*$", typed)[0]  # the word, its spaces escaped
         stem = re.sub(r"\\(.)", r"\1", partial)
-        names = [name for name in self._candidates(command, stem) if name.startswith(stem)]
-        names = [
-            name for name in names if name == printable(name)
-        ]  # readline shows them as they are
+        found = self._candidates(command, stem)
+        # readline shows them as they are
+        names = [name for name in found if name.startswith(stem) and name == printable(name)]
         before = len(partial) - len(text)  # readline has the word's end, from its last space on
         return [re.sub(r"([\s\\\"'|*?\[])", r"\\\1", name)[before:] for name in names]
 

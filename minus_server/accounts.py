@@ -12,7 +12,14 @@ import argon2.exceptions
 
 from minus_server import names
 from minus_server.catalog import Catalog, Client, IntegrityError, Message, Token, User
-from minus_server.errors import BadRequest, Forbidden, GrantRefused, NotFound, NotSignedIn
+from minus_server.errors import (
+    BadRequest,
+    Forbidden,
+    GrantRefused,
+    NotFound,
+    NotSignedIn,
+    TooMany,
+)
 
 if TYPE_CHECKING:
     from minus_server.throttle import SignIns
@@ -20,6 +27,8 @@ if TYPE_CHECKING:
 ACCESS_SECONDS = 3600
 REFRESH_SECONDS = 180 * 24 * 3600
 DEFAULT_QUOTA = 1 << 40  # bytes
+MESSAGES_AN_HOUR = 1_000  # of one user: no quota counts them
+_HOUR = 3600
 WRONG_PASSWORD = "The username or the password is wrong."
 
 Clock = Callable[[], float]
@@ -437,6 +446,8 @@ class Accounts:
         caller.need("modify_user")
         other, now = self.user(other_slug), self._now()
         with self._catalog.write() as rows:
+            if not rows.count_up(f"messages {caller.user.n}", now, _HOUR, MESSAGES_AN_HOUR):
+                raise TooMany("Too many messages; write again in an hour.")
             rows.add_message(
                 sender_n=caller.user.n, target_n=other.n, body=body, read=False, created=now
             )

@@ -143,11 +143,8 @@ def _is_odd(scope: Scope) -> bool:
     """Tell whether a proxy before us may have read this head otherwise than the server did."""
     keys = [key for key, _ in scope["headers"]]
     lengths = b"transfer-encoding" in keys and b"content-length" in keys
-    return lengths or keys.count(b"host") > 1 or (b"host" not in keys and _is_new(scope))
-
-
-def _is_new(scope: Scope) -> bool:
-    return bool(scope["http_version"] == "1.1")
+    hostless = scope["http_version"] == "1.1" and not _host(scope)
+    return lengths or keys.count(b"host") > 1 or hostless
 
 
 def _host(scope: Scope) -> str:

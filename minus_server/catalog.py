@@ -923,6 +923,14 @@ class Rows:
             kept = {"folder_id": folder.id, "folder_name": folder.name, "last": now}
             self._insert(gone, user_n=folder.owner_n, **kept)
 
+    def trim_histories(self, most: int) -> None:
+        """Forget the oldest of the folders that are gone, beyond so many for each user."""
+        newest_first = (gone.c.last.desc(), gone.c.n.desc())
+        place = func.row_number().over(partition_by=gone.c.user_n, order_by=newest_first)
+        placed = select(gone.c.n, place.label("place")).subquery()
+        too_old = select(placed.c.n).where(placed.c.place > most)
+        self._db.execute(delete(gone).where(gone.c.n.in_(too_old)))
+
     def _count_folders(self, query: Select[Any]) -> int:
         return self._count(query.with_only_columns(folders.c.n, maintain_column_froms=True))
 

@@ -20,6 +20,7 @@ from minus_server.policy import Policy
 from minus_server.repeats import Once
 
 UNTITLED = "Untitled"
+MAX_GONE = 1_000  # deleted folders in a user's history
 _DAY = 24 * 3600
 _HOUR = 3600
 _EXPIRED_AT_ONCE = 100  # galleries
@@ -159,7 +160,12 @@ class Galleries:
             return rows.timeline(kind, user.n, (page - 1) * size, size)
 
     def expire(self) -> int:
-        """Remove galleries without an owner that nobody visits any more. -> how many"""
+        """Remove galleries without an owner that nobody visits any more. -> how many
+
+        What is left of deleted folders in histories is bounded beside it.
+        """
+        with self._catalog.write() as rows:
+            rows.trim_histories(MAX_GONE)
         since = int(self._clock()) - self._policy.anonymous_days * _DAY
         removed = 0
         while True:

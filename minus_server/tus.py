@@ -26,13 +26,14 @@ from minus_server.errors import (
     NotSignedIn,
     OffsetMismatch,
     Refused,
+    TimedOut,
     UnknownVersion,
     UnsupportedType,
 )
 from minus_server.galleries import UNTITLED
 from minus_server.library import no_upload
 from minus_server.repeats import Replayed, holder
-from minus_server.resumable import Announced, Piece, Plan
+from minus_server.resumable import Announced, Plan
 from minus_server.service import Service
 from minus_server.uploads import Feed, drain, in_turn
 from minus_server.web import refuse_other_sites, session_user, user_of
@@ -93,8 +94,10 @@ def _speaks_tus(answer: Answer) -> Answer:
                 headers["Tus-Version"] = VERSION
                 raise UnknownVersion(f"This takes Tus-Resumable: {VERSION}.")
             response = await answer(request)
-        except Refused as error:
-            error.headers = {**error.headers, **headers}
+        except (Refused, OSError) as error:
+            await drain(request)
+            if isinstance(error, Refused):
+                error.headers = {**error.headers, **headers}
             raise
         response.headers.update(headers)
         return response
@@ -162,19 +165,17 @@ async def _create(request: Request, find: Callable[[], tuple[Folder, str]]) -> R
             if once is None:
                 raise
             secret = once.masked(first.made[0])
-            return _Begun(secret, service.resumables.find(secret), None, is_new=False)
+            found = service.resumables.find(secret)
+            if found.file_id is not None:
+                service.resumables.file(found)  # which may have been deleted since
+            return _Begun(secret, found, None, is_new=False)
 
-    file = None
-    try:
-        begun = await run_in_threadpool(create)
-        upload = begun.upload
-        if begun.announced is not None:
-            upload, file = await _first_bytes(request, upload, begun.announced)
-        elif upload.size == 0:
-            file = await in_turn(request, partial(service.resumables.file, upload))
-    except Refused:
-        await drain(request)
-        raise
+    begun = await run_in_threadpool(create)
+    upload, file = begun.upload, None
+    if begun.announced is not None:
+        upload, file = await _first_bytes(request, upload, begun.announced)
+    elif upload.size == 0:
+        file = await in_turn(request, partial(service.resumables.file, upload))
     response = Response(status_code=201, headers=_state(upload, file))
     response.headers["Location"] = f"{wire.base}uploads/{begun.secret}"
     if not begun.is_new:
@@ -202,8 +203,8 @@ async def _first_bytes(
         async with _turns(request).take(upload) as turn:
             return await _receive(request, turn, upload, announced)
     except BaseException as error:
-        by_key = "idempotency-key" in request.headers  # then its address can be asked for again
-        if not (by_key and isinstance(error, ClientDisconnect)):
+        broken = isinstance(error, ClientDisconnect | TimedOut | OffsetMismatch)
+        if not (broken and "idempotency-key" in request.headers):  # which leads to it again
             await run_in_threadpool(service.resumables.end, upload)
         raise
 
@@ -232,13 +233,17 @@ def _plan(request: Request) -> Plan:
 
 def _brings_bytes(request: Request) -> bool:
     """Tell whether a creation brings the first bytes. Raises UnsupportedType for other ones"""
-    chunked = "transfer-encoding" in request.headers
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if not chunked and parse.content_length(request) == 0:
+    if parse.content_length(request) == 0 and "transfer-encoding" not in request.headers:
         return False
+    _need_bytes(request)
+    return True
+
+
+def _need_bytes(request: Request) -> None:
+    """Raises UnsupportedType for a body that is no piece of an upload."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != _BYTES:
         raise UnsupportedType(f"The bytes of an upload come as {_BYTES}.")
-    return True
 
 
 def _announced(request: Request, offset: int) -> Announced:
@@ -271,14 +276,10 @@ async def _receive(
             await feed.hand_over()
             await feed.written()
         finally:
-            file = await in_turn(request, partial(_end, piece, whole=whole))
+            file = await in_turn(request, partial(piece.end, whole=whole))
     if not whole:
         raise OffsetMismatch("A newer request goes on with this upload.")
     return piece.upload, file
-
-
-def _end(piece: Piece, *, whole: bool) -> File | None:
-    return piece.end(whole=whole)
 
 
 # --- the address of an upload ---
@@ -363,23 +364,17 @@ async def _look(request: Request) -> Response:
 
 async def _append(request: Request) -> Response:
     """PATCH: more bytes."""
-    try:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != _BYTES:
-            raise UnsupportedType(f"The bytes of an upload come as {_BYTES}.")
-        offset = parse.tus_number(request, "upload-offset")
-        if offset is None:
-            raise BadRequest("The Upload-Offset is missing.")
-        announced = _announced(request, offset)
-        async with _turns(request).take(await run_in_threadpool(_find, request)) as turn:
-            found, file = await in_turn(request, partial(_settled, request))
-            if file is None:
-                found, file = await _receive(request, turn, found, announced)
-            elif offset != found.arrived or announced.length:
-                raise request.app.state.service.resumables.elsewhere(found)
-    except (Refused, OSError):
-        await drain(request)
-        raise
+    _need_bytes(request)
+    offset = parse.tus_number(request, "upload-offset")
+    if offset is None:
+        raise BadRequest("The Upload-Offset is missing.")
+    announced = _announced(request, offset)
+    async with _turns(request).take(await run_in_threadpool(_find, request)) as turn:
+        found, file = await in_turn(request, partial(_settled, request))
+        if file is None:
+            found, file = await _receive(request, turn, found, announced)
+        elif offset != found.arrived or announced.length:
+            raise request.app.state.service.resumables.elsewhere(found)
     state = _state(found, file)
     if file is None or not parse.prefers_representation(request):
         return Response(status_code=204, headers=state)

@@ -71,6 +71,18 @@ class Visit:
 Handler = Callable[[Visit], Response]
 
 
+def session_cookie(request: Request) -> str:
+    """The name of the session's cookie.
+
+    A browser sends it to every port of a machine: with the port in its name, services on one's
+    own machine do not end each other's sessions.
+    """
+    state = request.app.state
+    if not state.service.policy.embedded:
+        return SESSION_COOKIE
+    return f"{SESSION_COOKIE}-{urlsplit(state.wire.base).port}"
+
+
 def user_of(request: Request, fields: parse.Parameters) -> User | None:
     """Who asks: by an access token as in API v2 that may make and change folders, or as below."""
     service: Service = request.app.state.service
@@ -85,7 +97,7 @@ def user_of(request: Request, fields: parse.Parameters) -> User | None:
 def session_user(request: Request, _fields: parse.Parameters) -> User | None:
     """Who asks: by the session's cookie."""
     service: Service = request.app.state.service
-    secret = request.cookies.get(SESSION_COOKIE)
+    secret = request.cookies.get(session_cookie(request))
     return service.sessions.user(secret) if secret else None
 
 
@@ -96,7 +108,7 @@ def once_of(request: Request, user: User | None) -> Once | None:
 
 def refuse_other_sites(request: Request, *, always: bool = False) -> None:
     """Raises Forbidden where a page of another site asks with our cookie (or at all: `always`)."""
-    if not always and SESSION_COOKIE not in request.cookies:
+    if not always and session_cookie(request) not in request.cookies:
         return
     site = request.headers.get("sec-fetch-site", "none").lower()
     origin = request.headers.get("origin")
@@ -213,13 +225,13 @@ def start_session(visit: Visit, response: Response, user: User) -> None:
 def set_session(visit: Visit, response: Response, secret: str) -> None:
     """Hand a session's secret to the browser."""
     secure = visit.wire.base.startswith("https:")
-    response.set_cookie(
-        SESSION_COOKIE, secret, SESSION_SECONDS, secure=secure, httponly=True, samesite="lax"
-    )
+    name = session_cookie(visit.request)
+    response.set_cookie(name, secret, SESSION_SECONDS, secure=secure, httponly=True, samesite="lax")
 
 
 def end_session(visit: Visit, response: Response) -> None:
     """Sign a browser out, here and there."""
-    if secret := visit.request.cookies.get(SESSION_COOKIE):
+    name = session_cookie(visit.request)
+    if secret := visit.request.cookies.get(name):
         visit.service.sessions.end(secret)
-    response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
+    response.delete_cookie(name, httponly=True, samesite="lax")

@@ -73,7 +73,7 @@ def written(stream: io.TextIOWrapper) -> str:
     """What was written to a stream of ours since the last time."""
     buffer = stream.buffer
     assert isinstance(buffer, io.BytesIO)
-    text = buffer.getvalue().decode()
+    text = buffer.getvalue().decode(errors="backslashreplace")
     buffer.seek(0)
     buffer.truncate()
     return text

@@ -11,12 +11,15 @@ import pytest
 from tests.live import Service
 from tests.rawhttp import (
     FORM,
+    HOST,
     MULTIPART,
     Answer,
     Client,
     Row,
     call,
+    connect,
     error_of,
+    head,
     multipart,
     new_user,
     part,
@@ -202,6 +205,9 @@ def test_what_is_dropped_twice_is_one_gallery(
         assert again.headers[name] == first.headers[name]
     assert first.body == again.body
     assert send(service, "a.txt", data + b"!", key).status == 422
+    editor = first.headers["X-Edit-Link"].rpartition("/")[2]
+    call(service.port, "POST", f"/api/DeleteGallery?id={editor}", {}, b"")
+    assert send(service, "a.txt", data, key).status == 404
     answers: list[bytes] = []
     key = next(keys)
     threads = [
@@ -237,8 +243,33 @@ def test_an_upload_is_begun_once(service: Service, alice: Client, folder: Row) -
         file_id = call(service.port, "PATCH", target, piece, b"123456").headers["Minus-File"]
         done = call(service.port, "POST", path, named)
         assert (done.headers["Minus-File"], done.headers["Upload-Offset"]) == (file_id, "6")
-        assert call(service.port, "DELETE", target, {**TUS, **who}).status == 204
-        assert call(service.port, "POST", path, named).status == 404
+        if who:
+            alice.delete(f"files/{file_id}")
+            assert call(service.port, "POST", path, named).status == 404
+        else:
+            assert call(service.port, "DELETE", target, TUS).status == 204
+            assert call(service.port, "POST", path, named).status == 404
+
+
+def test_an_upload_whose_creation_was_cut_off_is_found_again_by_its_key(
+    service: Service, alice: Client, folder: Row
+) -> None:
+    path = f"/api/v2/folders/{folder['id']}/uploads"
+    named = {**TUS, **BYTES, **alice.bearer(), "Idempotency-Key": next(keys)}
+    named |= {"Upload-Length": "3000000", "Host": f"{HOST}:{alice.port}"}
+    with connect(alice.port) as sock:
+        hello = {"Content-Length": "3000000", "Expect": "100-continue"}
+        sock.sendall(head("POST", path, {**named, **hello}))
+        assert sock.recv(100).startswith(b"HTTP/1.1 100 ")
+        sock.sendall(LARGE[:2_000_000])
+        again = call(alice.port, "POST", path, named)
+        assert (again.status, again.headers["Idempotency-Replayed"]) == (201, "true")
+        target = "/" + again.headers["Location"].removeprefix(service.url)
+        who = {**TUS, **alice.bearer()}
+        offset = call(alice.port, "HEAD", target, who).headers["Upload-Offset"]
+        rest = LARGE[int(offset) :]
+        done = call(alice.port, "PATCH", target, {**who, **BYTES, "Upload-Offset": offset}, rest)
+    assert alice.raw({"id": done.headers["Minus-File"]}).body == LARGE
 
 
 def test_the_catalog_tells_no_address_of_an_upload(own_service: Service) -> None:

@@ -495,7 +495,7 @@ def test_s30_what_was_revoked_or_deleted_ends_at_once(site: Service) -> None:
 def test_s31_nobody_reaches_anothers_things_by_their_ids(alice: Client, bob: Client) -> None:
     folder = alice.folder("Mine", is_public="false")
     row = alice.upload(b"mine", "m.txt", folder)
-    before = alice.get(f"folders/{folder['id']}"), alice.get(f"files/{row['id']}")
+    before = state(alice, folder)
     tried = 0
     for endpoint in ENDPOINTS:
         if "{id}" not in endpoint.path:
@@ -524,7 +524,9 @@ def test_s31_nobody_reaches_anothers_things_by_their_ids(alice: Client, bob: Cli
         answer = bob.call("POST", f"/api/{name}", cookie | {"Content-Type": FORM}, body)
         assert answer.status == 403
     assert item(bob.service, folder["id"], b"x").status == 403
-    assert (alice.get(f"folders/{folder['id']}"), alice.get(f"files/{row['id']}")) == before
+    assert state(alice, folder) == before
+    kept = alice.get(f"files/{row['id']}")
+    assert (kept["name"], kept["caption"]) == ("m.txt", "")
 
 
 def test_s32_ids_are_long_random_and_answered_alike_where_there_is_none(alice: Client) -> None:
@@ -662,14 +664,14 @@ def test_s35_wrong_passwords_cost_time_and_lock_nobody_out(site: Service) -> Non
         body = encode("form", dave.grant(password=password, username=name))[2]
         return dave.call("POST", "/oauth/token", kind | headers, body)
 
-    for name in (dave.name, "nobody-at-all"):
+    for name in ("nobody-at-all", dave.name):
         first = [error_of(ask("wrong", here, name)) for _ in range(5)]
         assert first == [(400, "invalid_grant")] * 5
         guess(site, name, "203.0.113.10")
         assert error_of(ask("wrong", here, name)) == (400, "invalid_grant")
         refused = ask("wrong", here, name)
         assert error_of(refused) == (429, "too_many_requests")
-        assert 20 < int(refused.headers["Retry-After"]) <= 30
+        assert 0 < int(refused.headers["Retry-After"]) <= 30
     assert ask(PASSWORD, here).status == 429  # whoever guesses learns nothing
     for path in ("/api/SignIn", "/signin"):
         answer = dave.call("POST", path, kind | here, form)

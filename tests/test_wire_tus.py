@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -101,6 +101,16 @@ class Upload:
         answer = call(self.port, "GET", self.path, self.bearer)
         assert answer.status == 200, answer.body
         return dict(answer.json())
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service for these tests alone: they leave uploads under way. It never failed."""
+    running = Service(tmp_path_factory.mktemp("tus") / "data")
+    running.start()
+    yield running
+    assert running.stop() == 0
+    assert "Traceback" not in running.log()
 
 
 @pytest.fixture(scope="module")
@@ -643,6 +653,7 @@ def test_bytes_behind_the_saved_offset_are_cut_off(own_service: Service) -> None
     own_service.start(own_service.port)
     file_id = upload.patch(3, b"456").headers["Minus-File"]
     assert alice.raw({"id": file_id}).body == b"123456"
+    sound(own_service)
 
 
 def test_a_plain_upload_that_a_kill_cut_gives_its_room_back(own_service: Service) -> None:
