@@ -30,7 +30,6 @@ KINDS = ("cut", "reset", "truncate", "corrupt", "drop", "stall")
 HASTY = ("-c", "import minus; minus.READ_SECONDS = 3; minus.run()")  # a stall costs 3 seconds
 MOST_GROWTH = 1.15  # of memory and descriptors, from the first third to the last
 _STORED = re.compile(r'--> PUT "(.+)" OK')
-_TOLD = (0, 4, 5, 8, 10, 11)  # what a command may end with on such a line
 
 
 @dataclass
@@ -97,7 +96,7 @@ class _Person(threading.Thread):
 
     def _run(self, *args: str, stdin: bytes = b"") -> Done:
         done = self.site.run(*args, stdin=stdin, program=HASTY)
-        if done.status not in _TOLD or (done.status and not done.err.strip()):
+        if done.status and not done.err.strip():
             self._figures.untold.append(f"{args[0]}: {done.status} {done.err[-300:]}")
         return done
 
