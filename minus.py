@@ -1146,7 +1146,7 @@ def _last(link: object) -> str:
 
 def _quoted(text: str) -> str:
     """An id or a slug as a part of a path. Raises MinusNotFound for what would change the path."""
-    if text in ("", ".", ".."):
+    if text in ("", ".", "..") or re.search("[\ud800-\udfff]", text):
         raise MinusNotFound(f"nothing is called {text!r}", 404)
     return quote(text, safe="")
 

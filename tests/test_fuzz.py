@@ -25,7 +25,7 @@ from urllib.parse import quote, unquote
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
@@ -388,6 +388,7 @@ def test_a_list_ends_or_is_refused(pages: list[dict[str, Any]]) -> None:
     st.dictionaries(st.sampled_from([*MinusFile._wire, "x"]), JSON, max_size=8),
     st.sampled_from(["MinusFile", "MinusFolder", "MinusUser", "MinusMessage", "MinusGallery"]),
 )
+@example(row={"id": "\ud800"}, kind="MinusFile")
 def test_an_object_is_made_of_any_row(row: dict[str, Any], kind: str) -> None:
     ran["rows"] += 1
     found = getattr(minus, kind)(Told([]), "x", row)
