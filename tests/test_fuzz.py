@@ -4,6 +4,8 @@
 time, and tells how many; without it they are the same in every run.
 """
 
+import base64
+import hashlib
 import io
 import json
 import os
@@ -37,6 +39,7 @@ from minus_server.errors import Refused
 from tests.live import Service
 from tests.rawhttp import Client, Row, new_user, part
 from tests.rawhttp import multipart as form_of
+from tests.shell_helpers import text_stream
 
 TIMES = int(os.environ.get("MINUS_FUZZ", "0"))
 PATIENCE = 20  # seconds for an answer
@@ -77,6 +80,7 @@ def user(service: Service) -> Client:
     return new_user(service, "fuzz")
 
 
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 Case = schemathesis.Case[Any]
 
 
@@ -120,19 +124,21 @@ TEXT = st.text(st.characters(codec=None), max_size=300)  # surrogates too
 NEAR = st.text(string.printable + "äß\u202e\ud800\x00", max_size=80)
 ANY_TEXT = TEXT | NEAR
 FIELDS = """
-    bare_file_name boolean caption digest email file_name folder_name gallery_id glob id_list
-    link_id message page password per_page place scopes slug some_ids text username
+    bare_file_name boolean caption checksum digest email file_name folder_name gallery_id glob
+    id_list idempotency_key length metadata link_id message page password per_page
+    place scopes slug some_ids text username
 """
 PARSERS: dict[str, Callable[[str], object]] = {
     **{name: getattr(names, name) for name in FIELDS.split()},
     "cursor": names.cursor(2),
     "fields": names.some_of(("id", "name")),
 }
+BASE64 = st.binary(max_size=40).map(lambda data: f"sha256 {base64.b64encode(data).decode()}")
 IDS = st.text("abc019,[]'\"u \\", max_size=60) | st.lists(st.text("ab0", max_size=14)).map(str)
 
 
 @cases(400)
-@given(ANY_TEXT | IDS)
+@given(ANY_TEXT | IDS | BASE64)
 def test_every_field_is_parsed_or_refused(text: str) -> None:
     ran["fields"] += 1
     for parser in PARSERS.values():
@@ -445,6 +451,24 @@ def test_a_config_file_is_read_or_refused(file: Path, data: bytes) -> None:
     file.chmod(0o600)
     found = refused_or(partial(minus.read_config, file), MinusConfigError) or {}
     assert set(found) <= set(minus._SETTINGS)
+
+
+SUMS = st.lists(
+    st.sampled_from(
+        ["0" * 64, hashlib.sha256().hexdigest(), "  ", " *", "\\", "\n", "\\n", "\0", "#"]
+    )
+    | NEAR
+).map("".join)
+
+
+@cases(200)
+@given(data=SUMS.map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary())
+def test_a_file_of_sums_is_verified_or_refused(file: Path, data: bytes) -> None:
+    ran["sums"] += 1
+    file.write_bytes(data)
+    shell = minus.MinusCLI(None, text_stream(), text_stream(), text_stream())
+    assert shell.onecmd(f"verify {file}") is False
+    assert shell.statuses
 
 
 @cases(200)
