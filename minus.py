@@ -667,7 +667,7 @@ class MinusConnection:
             raise MinusAPIError(why, response.status_code, "POST", response.url)
         every = getattr(response.headers, "get_all", lambda name: [response.headers.get(name, "")])
         cookies = ", ".join(every("Set-Cookie") or ())
-        found = re.search(r"(?:^|, *)sessionid=([^;, ]+)", cookies)
+        found = re.search(r"(?:^|, *)(sessionid[\w-]*=[^;, ]+)", cookies)
         return found and found[1]
 
     def _absolute(self, url: str) -> str:
@@ -682,7 +682,7 @@ class MinusConnection:
         if _origin(link) != _origin(self.url):
             return {}
         if self._cookie and re.match(re.escape(self.url) + "api/(?!v2/)", link):
-            return {"Cookie": f"sessionid={self._cookie}"}
+            return {"Cookie": self._cookie}
         return {"Authorization": f"Bearer {self.access_token}"} if self.access_token else {}
 
     def _send(self, method: str, url: str, body: Any, headers: Headers, sign: bool = True) -> Reply:

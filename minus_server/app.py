@@ -50,9 +50,7 @@ from minus_server.wire import Wire
 _TUS = ["GET", "PATCH", "DELETE", "OPTIONS", "POST"]
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SLASHES = re.compile(r"/{2,}")
-_GUESSABLE = re.compile(
-    r"/(?:[ijklmu]|api/(?!v2/))"
-)  # addresses that begin so have an id or a name
+_GUESSABLE = re.compile(r"/(?:[ijklmu]|api/(?!v2/))")  # beginnings of addresses with ids in them
 DELAYED_AT_ONCE = 100  # sign-ins that wait
 HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 

@@ -477,4 +477,4 @@ def test_the_session_is_found_among_other_cookies() -> None:
     for one in (told, swapped):
         with Script(one) as script, contextlib.closing(MinusConnection(url=script.url)) as api:
             api.sign_in("alice", PASSWORD)
-            assert api._cookie == "S1"
+            assert api._cookie == "sessionid=S1"
