@@ -374,7 +374,7 @@ PAGES = st.dictionaries(st.sampled_from(["results", "galleries", "total", "next"
 )
 
 
-@cases(300)
+@cases(100)
 @given(st.lists(PAGES, max_size=5))
 def test_a_list_ends_or_is_refused(pages: list[dict[str, Any]]) -> None:
     ran["lists"] += 1
@@ -383,7 +383,7 @@ def test_a_list_ends_or_is_refused(pages: list[dict[str, Any]]) -> None:
         refused_or(read, MinusAPIError)
 
 
-@cases(300)
+@cases(100)
 @given(
     st.dictionaries(st.sampled_from([*MinusFile._wire, "x"]), JSON, max_size=8),
     st.sampled_from(["MinusFile", "MinusFolder", "MinusUser", "MinusMessage", "MinusGallery"]),
@@ -435,7 +435,9 @@ def test_a_tar_stream_is_read_or_refused(stream: bytes, most: int) -> None:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("fuzz") / "file"
+    path = tmp_path_factory.mktemp("fuzz") / "file"
+    path.touch(0o600)
+    return path
 
 
 CONFIGS = st.lists(
@@ -449,7 +451,6 @@ CONFIGS = st.lists(
 def test_a_config_file_is_read_or_refused(file: Path, data: bytes) -> None:
     ran["configs"] += 1
     file.write_bytes(data)
-    file.chmod(0o600)
     found = refused_or(partial(minus.read_config, file), MinusConfigError) or {}
     assert set(found) <= set(minus._SETTINGS)
 
@@ -472,7 +473,7 @@ def test_a_file_of_sums_is_verified_or_refused(file: Path, data: bytes) -> None:
     assert shell.statuses
 
 
-@cases(200)
+@cases(100)
 @given(data=st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
 def test_a_state_file_is_an_object_or_nothing(file: Path, data: bytes) -> None:
     ran["state files"] += 1
