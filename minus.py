@@ -116,6 +116,7 @@ WRITE = 16 << 10
 SMALL = 256 << 10  # bytes up to which a file is read with others
 RESUMABLE = 8 << 20  # bytes from which on a transfer that was cut off goes on where it was
 LAST = 64 << 10  # bytes of an upload that come with the SHA-256 of all
+SLOW_BLOCK = 8 << 10  # the same on a line that broke
 LEAST = 64 << 10  # bytes that make it worth while to go on after a broken connection, once more
 KEPT_DAYS = 7  # that an unfinished upload is remembered
 MAX_JOBS = 64
@@ -753,9 +754,10 @@ class MinusConnection:
                 response = self._attempt(method, link, headers, data)
             except MinusTemporaryError as error:
                 again = error.error == "unreachable" and not self.restart and _repeatable(data)
-                if tried == RETRIES or not (again or (error.error == "broken" and harmless())):
+                lost = error.error == "broken" or (error.error == "timeout" and not tried)
+                if tried == RETRIES or not (again or (lost and harmless())):
                     raise
-                done = done or error.error == "broken"
+                done = done or lost
             if response is not None:
                 if done and method == "DELETE" and response.status_code == 404:
                     response.status_code = 204
@@ -772,7 +774,7 @@ class MinusConnection:
         """One request; the exceptions of what sends it end here.
 
         The `error` of what is raised is "unreachable" where nobody listened, "broken" where the
-        connection ended before an answer came.
+        connection ended before an answer came, "timeout" where none came in time.
         """
         from http.client import HTTPException
 
@@ -791,7 +793,7 @@ class MinusConnection:
                 raise data.failure from None
             if isinstance(error, TimeoutError):
                 why = "the service does not answer"
-                raise MinusTemporaryError(why, None, method, link) from None
+                raise MinusTemporaryError(why, None, method, link, "timeout") from None
             why = f"cannot reach {urlsplit(link).netloc}: {_reason(error)}"
             refused = isinstance(error, ConnectionRefusedError) or "establish a new" in str(error)
             word = "unreachable" if refused else "broken"
@@ -1372,11 +1374,11 @@ class MinusFolder(_Identified):
         """
         _wire_name(filename)  # or it is none
         with contextlib.ExitStack() as stack:
-            mark = ""
+            mark = "", ""
             if isinstance(data, os.PathLike):
                 facts = (path := Path(data)).stat()
-                if resume:
-                    mark = f"{path.absolute()} {facts.st_size} {facts.st_mtime_ns}"
+                version = f"{facts.st_size} {facts.st_mtime_ns}" if resume else ""
+                mark = str(path.absolute()), version
                 data = stack.enter_context(path.open("rb"))
             elif isinstance(data, str | bytes):
                 data = io.BytesIO(data.encode() if isinstance(data, str) else data)
@@ -1398,11 +1400,11 @@ class MinusFolder(_Identified):
         caption: str,
         kind: str,
         progress: Progress | None,
-        mark: str,
+        mark: tuple[str, str],
     ) -> tuple[int, str, JSON]:
         """Send a file the best way that the service takes. -> bytes, SHA-256, the row
 
-        mark   what tells a local file from others, and from itself when it was changed
+        mark   a local file's path, "" for none; what changes when it does, "" to start over
         """
         whole = None
         if (_measure(data)[1] or 0) <= RESUMABLE:
@@ -1552,7 +1554,12 @@ class MinusFile(_Identified):
             return self._api.open(self.url_rawfile, headers)
 
         expected = None if self._filesize is None else max(0, self.filesize)
-        return MinusStream(ask(start, etag), expected, ask, self.sha256.lower(), prove)
+        stream = MinusStream(ask(start, etag), expected, ask, self.sha256.lower(), prove)
+        if stream.start not in (0, start):
+            stream.close()
+            why = "other bytes came than were asked for"
+            raise MinusIntegrityError(why, None, "GET", self.url_rawfile)
+        return stream
 
     def data(self) -> bytes:
         with self.file() as stream:
@@ -1586,6 +1593,9 @@ class MinusFile(_Identified):
             raise FileExistsError(
                 f"{target} exists, and the service tells no SHA-256 to prove it by"
             )
+        over = over and os.path.lexists(target)
+        if over and not target.is_file():
+            raise FileExistsError(f"{target} exists and is no plain file")
         with contextlib.closing(_Part(target, self.id, resume)) as part:
             for left in reversed(range(RETRIES)):
                 try:
@@ -1598,13 +1608,14 @@ class MinusFile(_Identified):
                 except MinusIntegrityError:
                     part.drop()
                     if part.source == "target":
-                        why = f"{target} exists and is no beginning of this file"
-                        raise FileExistsError(why) from None
+                        raise _no_beginning(target) from None
                     if part.source != "part":
                         raise
                 except OSError:  # a full disk first of all: what is there is only in the way
                     part.drop()
                     raise
+            if over and not part.begins_as_target():
+                raise _no_beginning(target)
             part.give_name(replace or over)
         return target
 
@@ -1615,11 +1626,10 @@ class MinusFile(_Identified):
         have = min(have, max(0, self.filesize - 1))  # something is to come, if only to be sure
         with self.file(have, part.etag, prove=False) as stream:
             part.source = ("part" if size else "target") if have and stream.start else ""
-            if stream.start not in (0, have):
-                why = "other bytes came than were asked for"
-                raise MinusIntegrityError(why, None, "GET", self.url_rawfile)
+            if part.source == "part" and stream.etag != part.etag:
+                raise MinusTemporaryError("the file changed", None, "GET", "", "changed")
             if part.source != "part":
-                part.begin(stream.etag)
+                part.begin(stream.etag if stream.sha256 else "")  # only what can be proven goes on
             if part.source == "target":
                 part.copy(have)
             self._fill(cast("IO[bytes]", part.file), stream, progress)
@@ -1652,6 +1662,10 @@ class MinusFile(_Identified):
 
     def rename(self, name: str) -> MinusFile:
         return self.change(name=name)
+
+
+def _no_beginning(target: Path) -> FileExistsError:
+    return FileExistsError(f"{target} exists and is no beginning of this file")
 
 
 class MinusGallery(MinusFolder):
@@ -1778,11 +1792,14 @@ class MinusStream(io.RawIOBase):
             raise ValueError("the stream is closed")
         size = None
         while size is None:
+            # of a line that was too slow for a block, less is asked at once
+            room = memoryview(buffer)[: SLOW_BLOCK if self._tries else None]
             try:
-                size = _read_block(self._response, buffer)
+                size = _read_block(self._response, room)
             except OSError as error:
                 self._go_on(f"the file broke off: {_reason(error)}")
         self._done += size
+        self._tries = 0 if self._done >= self._broke_at + LEAST else self._tries
         expected = self._expected
         over = expected is not None and self._done > expected
         if over or (not size and len(buffer) and expected not in (None, self._done)):
@@ -1802,8 +1819,7 @@ class MinusStream(io.RawIOBase):
 
     def _go_on(self, why: str) -> None:
         """Ask for the rest. Raises MinusTemporaryError where that is to no avail."""
-        self._tries = self._tries + 1 if self._done < self._broke_at + LEAST else 1
-        self._broke_at = self._done
+        self._tries, self._broke_at = self._tries + 1, self._done
         broken = MinusTemporaryError(why, None, "GET", self._response.url)
         if self._ask is None or not self.etag or self._tries > RETRIES:
             raise broken
@@ -1961,6 +1977,7 @@ class _Body:
             self.start += self._before
         self.sent = 0  # bytes of the file
         self.digest = self._base  # of all up to here, once it was sent
+        self.ended = False
         self.failure: OSError | None = None
         self._progress = progress
         if self._size is not None:
@@ -1987,7 +2004,7 @@ class _Body:
                     self._progress(self._before + self.sent, self._total)
             if self.tail:
                 yield self.tail
-            self.digest = digest.taken()
+            self.digest, self.ended = digest.taken(), True
 
     def _read(self, buffer: bytearray) -> int:
         """Read a block; a failure of ours is kept, for it would be taken for the network's."""
@@ -2045,12 +2062,16 @@ class _Upload:
         self._api, self._place = api, place
         self._source, self._progress = source, progress
         self._start, self._size = _measure(source)
+        self._streamed: _Body | None = None  # what was read to its end and cannot be again
+        self._once = os.urandom(16).hex()
         self.path = ""
 
-    def send(self, name: str, caption: str, kind: str, mark: str) -> tuple[int, str, JSON]:
+    def send(
+        self, name: str, caption: str, kind: str, mark: tuple[str, str]
+    ) -> tuple[int, str, JSON]:
         """Send it, from where an earlier run was cut off if one was.
 
-        mark   what the file is known by, "" for one that cannot go on. -> as `_store`
+        mark   as of `_store`. -> as `_store`
         """
         facts = {"filename": name, "filetype": kind, "caption": caption}
         meta = ",".join(
@@ -2058,21 +2079,25 @@ class _Upload:
             for key, text in facts.items()
             if text
         )
-        key = hashlib.sha256("\n".join((self._place, name, caption, kind, mark)).encode())
-        with _note(key.hexdigest()[:32] if mark else "") as note:
-            self.path = note.read(200).decode("ascii", "replace") if note else ""
-            old = bool(self.path)
+        local, version = mark
+        key = hashlib.sha256("\n".join((self._place, name, caption, kind, local)).encode())
+        with _note(key.hexdigest()[:32] if local else "") as note:
+            told = note.read(500).decode("ascii", "replace") if note else ""
+            old, _, self.path = told.partition("\n")
+            if self.path and (old != version or not version):
+                self._give_up()
+            begun = bool(self.path)
             try:
-                done = self._send(meta, note)
+                done = self._send(meta, version, note)
             except MinusAPIError as error:
-                if not old or isinstance(error, MinusTemporaryError | MinusAuthError):
+                if not begun or isinstance(error, MinusTemporaryError | MinusAuthError):
                     raise
-                self.path = ""  # the service has it no more, or other bytes of an earlier time
-                done = self._send(meta, note)
+                self._give_up()  # the service has it no more, or other bytes of an earlier time
+                done = self._send(meta, version, note)
             _write_note(note, "")
         return done
 
-    def _send(self, meta: str, note: IO[bytes] | None) -> tuple[int, str, JSON]:
+    def _send(self, meta: str, version: str, note: IO[bytes] | None) -> tuple[int, str, JSON]:
         tries = reached = 0
         while True:
             try:
@@ -2080,22 +2105,19 @@ class _Upload:
                     offset = self._offset()
                 else:
                     offset = self._begin(meta)
-                    _write_note(note, self.path)
+                    _write_note(note, f"{version}\n{self.path}")
                 if offset >= reached + LEAST:
                     tries, reached = 0, offset
                 return self._send_from(offset)
-            except MinusAPIError as error:
+            except BaseException as error:
                 tries += 1
-                again = isinstance(error, MinusTemporaryError) or error.status == 409
-                if self._start is None:
-                    self._give_up()
-                if self._start is None or not again or tries > RETRIES:
+                status = error.status if isinstance(error, MinusAPIError) else None
+                again = isinstance(error, MinusTemporaryError) or status == 409
+                if not (again and tries <= RETRIES and (self._start is not None or self._streamed)):
+                    if note is None or isinstance(error, OSError):  # nobody will go on with it
+                        _Running(self._give_up).join(STOP_SECONDS)
                     raise
                 time.sleep(0.2 * 2**tries)
-            except BaseException as error:
-                if self._start is None or isinstance(error, OSError):
-                    self._give_up()
-                raise
 
     def _request(self, method: str, headers: Headers, body: Any = None) -> Reply:
         told = {"Tus-Resumable": "1.0.0", **headers}
@@ -2104,11 +2126,11 @@ class _Upload:
     def _begin(self, meta: str) -> int:
         size = {"Upload-Defer-Length": "1"}
         size = size if self._size is None else {"Upload-Length": str(self._size)}
-        once = {"Idempotency-Key": os.urandom(16).hex()}
-        with contextlib.closing(
-            self._request("POST", {**size, **once, "Upload-Metadata": meta}, b"")
-        ) as response:
+        told = {**size, "Idempotency-Key": self._once, "Upload-Metadata": meta}
+        with contextlib.closing(self._request("POST", told, b"")) as response:
             found = _last(response.headers.get("Location", ""))
+        if not found:
+            raise MinusAPIError("the service gave no address to upload to", None, "POST")
         self.path = f"../../uploads/{_quoted(found)}"
         return 0
 
@@ -2116,7 +2138,8 @@ class _Upload:
         """How many bytes the service has."""
         with contextlib.closing(self._request("HEAD", {})) as response:
             told = response.headers.get("Upload-Offset", "")
-        if not re.fullmatch(r"[0-9]{1,18}", told) or int(told) > (self._size or 0):
+        good = re.fullmatch(r"[0-9]{1,18}", told)
+        if not good or (self._size is not None and int(told) > self._size):
             raise MinusAPIError("the service does not tell how much it has", None, "HEAD")
         return int(told)
 
@@ -2128,8 +2151,14 @@ class _Upload:
         """Send what the service lacks; the last bytes go with the SHA-256 of all."""
         sha256, last, more = hashlib.sha256(), b"", {}
         if self._start is None or self._size is None:
-            body = _Body(self._source, self._progress)
-            self._patch(0, body, {})
+            if (body := self._streamed) is None:
+                body = _Body(self._source, self._progress)
+                try:
+                    self._patch(0, body, {})
+                finally:
+                    self._streamed = body if body.ended else None
+            elif offset != body.sent:
+                raise MinusAPIError("a stream broke off and cannot be sent again", None, "PATCH")
             sha256, offset = body.digest, body.sent
             more = {"Upload-Length": str(offset)}
         else:
@@ -2150,11 +2179,13 @@ class _Upload:
             self._progress(size, size)
         return size, sha256.hexdigest(), row
 
-    def _give_up(self) -> None:
-        """Have the service forget it, as it can never go on."""
+    def _give_up(self) -> list[None]:
+        """Have the service forget it, and its room: nobody will go on with it."""
         with contextlib.suppress(MinusAPIError):
             if self.path:
                 self._request("DELETE", {}).close()
+        self.path, self._once = "", os.urandom(16).hex()
+        return []
 
 
 class _Joined:
@@ -2317,9 +2348,11 @@ def _part_beside(target: Path, mode: int) -> Iterator[IO[bytes]]:
 def _give_name(part: IO[bytes], target: Path, mode: int) -> None:
     """Make a part appear under a name that nothing has. Raises FileExistsError."""
     try:
-        # a number of a folder makes this the call that follows the link to a nameless file
-        link = part.name if isinstance(part.name, str) else f"/proc/self/fd/{part.fileno()}"
-        os.link(link, target, src_dir_fd=part.fileno())
+        # of a nameless one: a number of a folder makes this the call that follows the link
+        if isinstance(part.name, str):
+            os.link(part.name, target)
+        else:
+            os.link(f"/proc/self/fd/{part.fileno()}", target, src_dir_fd=part.fileno())
     except OSError:  # it exists, or the file system has no links
         if os.path.lexists(target):
             raise FileExistsError(f"{target} exists") from None
@@ -2334,6 +2367,14 @@ def _give_name(part: IO[bytes], target: Path, mode: int) -> None:
             Path(copy.name).rename(target)
 
 
+def _remove(place: Path, file: IO[bytes]) -> None:
+    """Remove an open file of ours; where the lock can be kept until then, it is."""
+    if _ON_WINDOWS:
+        file.close()
+    place.unlink(missing_ok=True)
+    file.close()
+
+
 def _locked(place: Path, flags: int = 0, mode: int = 0o666) -> IO[bytes] | None:
     """Open a plain file for this process alone; None for any other, or one that is in use."""
     flags |= os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -2344,12 +2385,13 @@ def _locked(place: Path, flags: int = 0, mode: int = 0o666) -> IO[bytes] | None:
     facts = os.fstat(file.fileno())
     alone = stat.S_ISREG(facts.st_mode) and (_ON_WINDOWS or facts.st_uid == os.geteuid())
     try:
-        import fcntl
+        with contextlib.suppress(ImportError):  # no such locks
+            import fcntl
 
-        if alone:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # no such locks
-        pass
+            if alone:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        now = os.lstat(place)  # it may have got its name meanwhile, and be done
+        alone = alone and os.path.samestat(now, facts) and now.st_nlink == 1
     except OSError:
         alone = False
     if alone:
@@ -2372,16 +2414,16 @@ class _Part:
         self.etag = self.source = ""
         self._stays = True
         self._stem = f".minus-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}."
-        for place in target.parent.glob(f"{self._stem}*.part") if resume else ():
+        for place in target.parent.glob(f"{self._stem}*.part"):
             if self.file or not (file := _locked(place)):
                 continue
             label = place.name[len(self._stem) : -len(".part")]
-            found = bytes.fromhex(label).decode() if re.fullmatch("([0-9a-f]{2})+", label) else ""
-            if found.partition(" ")[0] == file_id:
+            known = re.fullmatch("([0-9a-f]{2})+", label)
+            found = bytes.fromhex(label).decode(errors="replace") if known else ""
+            if resume and found.partition(" ")[0] == file_id:
                 self.file, self.etag = file, found.partition(" ")[2]
-            else:  # of a file that had the name before
-                place.unlink()
-                file.close()
+            else:  # of a file that had the name before, or not wanted
+                _remove(place, file)
 
     @property
     def size(self) -> int:
@@ -2410,29 +2452,38 @@ class _Part:
             copyfileobj(source, cast("IO[bytes]", self.file), BLOCK)
         cast("IO[bytes]", self.file).truncate(size)
 
+    def begins_as_target(self) -> bool:
+        """Compare it with what has its name, as far as that goes."""
+        file = cast("IO[bytes]", self.file)
+        file.seek(0)
+        with self.target.open("rb") as target:
+            while block := target.read(BLOCK):
+                if file.read(len(block)) != block:
+                    return False
+        return True
+
     def give_name(self, replace: bool) -> None:
         """Make it appear under its target's name."""
         file = cast("IO[bytes]", self.file)
         self._stays = False
         if replace:
             os.fsync(file.fileno())
-            file.close()
-            Path(file.name).replace(self.target)
+            if _ON_WINDOWS:
+                file.close()
+            Path(file.name).replace(self.target)  # locked until then: nobody else goes on with it
         else:
             _give_name(file, self.target, 0o666)
 
     def drop(self) -> None:
-        self._stays, file = False, self.file
+        self._stays = False
         self.close()
         self.file, self.etag = None, ""
-        if file:
-            Path(file.name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        if self.file:
+        if self.file and self._stays:
             self.file.close()
-            if not self._stays:
-                Path(self.file.name).unlink(missing_ok=True)
+        elif self.file:
+            _remove(Path(self.file.name), self.file)
 
 
 @contextlib.contextmanager
@@ -2444,7 +2495,7 @@ def _note(name: str) -> Iterator[IO[bytes] | None]:
     folder, note = state_folder() / "uploads", None
     if name:
         with contextlib.suppress(OSError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _private_folder(folder)
             for old in folder.iterdir():
                 if old.stat().st_mtime < time.time() - KEPT_DAYS * 86400:
                     old.unlink()
@@ -2452,9 +2503,9 @@ def _note(name: str) -> Iterator[IO[bytes] | None]:
     try:
         yield note
     finally:
-        if note:
-            if not os.fstat(note.fileno()).st_size:
-                (folder / name).unlink(missing_ok=True)
+        if note and not os.fstat(note.fileno()).st_size:
+            _remove(folder / name, note)
+        elif note:
             note.close()
 
 
@@ -2466,10 +2517,14 @@ def _write_note(note: IO[bytes] | None, text: str) -> None:
         note.flush()
 
 
+def _private_folder(path: Path) -> None:
+    for folder in (path.parent, path):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def private_file(path: Path, data: bytes) -> None:
     """Replace a file that only its owner may read, in a folder that only its owner may enter."""
-    for folder in (path.parents[1], path.parent):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _private_folder(path.parent)
     with whole_file(path, mode=0o600) as out:
         out.write(data)
 
@@ -3204,9 +3259,16 @@ class MinusCLI(cmd.Cmd):
                 try:
                     file.save(target, progress, how != "", over=how == "continue", **options)
                 except FileExistsError:
-                    if how != "continue" or self.on_conflict != "overwrite":
+                    if how != "continue" or self.on_conflict not in ("overwrite", "rename"):
                         raise
-                    file.save(target, progress, **options)
+                    place = target
+                    if self.on_conflict == "rename":
+                        folder, name = os.path.split(target)
+                        place = os.path.join(
+                            folder,
+                            _numbered(name, lambda n: os.path.lexists(os.path.join(folder, n))),
+                        )
+                    file.save(place, progress, place == target, **options)
             return _file_done(file)
 
         return [(file.name, _ran(save))]
@@ -3521,9 +3583,12 @@ class MinusCLI(cmd.Cmd):
             self.get_files(self._inside(), self._files(patterns, _TO_COMPARE), "MGET")
 
     def do_verify(self, line: str) -> None:
-        """verify [PATTERN.. | SHA256SUMS]: compare files here with the folder's, or saved sums."""
+        """verify [PATTERN..]: compare files here with the folder's; outside of one, saved sums.
+
+        Outside of a folder: verify SHA256SUMS.
+        """
         words = _split(line)
-        if len(words) == 1 and Path(words[0]).is_file():
+        if self.folder is None and len(words) == 1:
             self.verify_sums(words[0])
         else:
             patterns = [word.pattern for word in words]
@@ -3563,8 +3628,8 @@ class MinusCLI(cmd.Cmd):
 
         before = len(self.statuses)
         with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
-            for number, line in enumerate(lines, 1):
-                if found := re.fullmatch(r"(\\?)([0-9A-Fa-f]{64}) [ *](.+?)\r?\n?", line):
+            for number, line in enumerate(iter(partial(lines.readline, MAX_LINK), ""), 1):
+                if found := _SUM.fullmatch(line):
                     escaped, sha256, name = found.groups()
                     if escaped:
                         name = re.sub(r"\\([\\nr])", lambda c: _ESCAPED[c[1]], name)
@@ -3585,7 +3650,6 @@ class MinusCLI(cmd.Cmd):
         With -c, a file that the folder has, by name and bytes, counts as done.
         """
         with self._going_on(line) as rest:
-            self._spent = not self.interactive and re.match(r"-(?!\S)", rest) is not None
             self._put_line(rest)
 
     def do_reput(self, line: str) -> None:
@@ -3596,6 +3660,7 @@ class MinusCLI(cmd.Cmd):
         local, *given = self._words(line, 1, 2)
         folder, path, name = self._inside(), Path(os.path.expanduser(local)), "".join(given)
         # a name that Tab or a quote brought here may end in | too: what exists is a file
+        self._spent = local == "-" and not self.interactive
         piped = local == "-" or (local.endswith("|") and not os.path.lexists(path))
         if not piped:
             self.put_files(folder, [str(path)], "PUT", name)
@@ -3764,6 +3829,17 @@ def _shown(moment: datetime | None) -> str:
     return "-" if moment is None else moment.isoformat(" ")[:19]
 
 
+_SUM = re.compile(r"(\\?)([0-9A-Fa-f]{64}) [ *](.+?)\r?\n?")  # a line as `sha256sum` writes it
+
+
+def _has_sums(path: str) -> bool:
+    """Tell whether there is a file which begins as `sha256sum` writes it, or is named so."""
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        first = file.readline(MAX_LINK)
+        return bool(_SUM.fullmatch(first)) or os.path.basename(path) == "SHA256SUMS"
+    return False
+
+
 # --- sharing by link ---
 
 
@@ -3923,7 +3999,7 @@ def _run(options: argparse.Namespace, streams: Sequence[IO[str]]) -> int:
     if options.insecure:
         shell.warn("minus: --insecure: anybody on the way can read and change what is sent")
         warnings.filterwarnings("ignore", "Unverified HTTPS")  # urllib3 says it at each request
-    if options.verify and not options.names and Path(options.verify).is_file():
+    if options.verify and not options.names and _has_sums(options.verify):
         shell.verify_sums(options.verify)
     elif options.share:
         _share(shell, connected(sign_in=None), options.names, options.public)
