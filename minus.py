@@ -104,7 +104,8 @@ MAX_LIFETIME = 10**9  # seconds
 MAX_WAIT = 60  # seconds that a `Retry-After` may ask for
 MAX_REDIRECTS = 5
 MAX_LINK = 8 << 10  # characters
-RETRIES = 3  # where nothing can be done twice by it
+RETRIES = 3  # where nothing can be done twice by it, unless it is said
+MAX_PAUSE = 30  # seconds between two tries
 MAX_JSON = 32 << 20  # bytes of one answer of the API
 PAGE = 1000  # rows of a list asked for at once
 MAX_LIST = 10**7  # items of one list
@@ -434,6 +435,7 @@ class MinusConnection:
     Without a key it is good for galleries without an account. Raises MinusConfigError when
     neither `url`, $MINUS_URL nor the config file names a service, or it is named by http:
     and that is not allowed.
+    `retries` says how often what failed and can be repeated is tried again.
     State: `access_token`, `refresh_token`, `scope`, `expires` (seconds since 1970, or None).
     """
 
@@ -466,6 +468,7 @@ class MinusConnection:
         if cacert and not Path(cacert).is_file():
             raise MinusConfigError(f"there is no file of certificates {os.fspath(cacert)}")
         self._allow_http = allow_http
+        self.retries = RETRIES
         self._verify = not insecure and (os.fspath(cacert) if cacert else True)
         self.api_key = api_key
         self.debug = debug
@@ -518,7 +521,7 @@ class MinusConnection:
                 if "ConnectionCls" not in vars(pool):
                     get = partialmethod(watched, pool.ConnectionCls.getresponse)
                     own = {"getresponse": get, "response_class": Response}
-                    pool.ConnectionCls = type("Watched", (pool.ConnectionCls,), own)
+                    pool.ConnectionCls = type("WatchedConnection", (pool.ConnectionCls,), own)
                 return pool
 
         def watched(connection: Any, get: Callable[..., Any], *args: Any) -> Any:
@@ -748,21 +751,21 @@ class MinusConnection:
             return method in _REPEATED and (data is None or isinstance(data, Mapping))
 
         done = False  # perhaps, by a try whose answer was lost
-        for tried in range(RETRIES + 1):
-            response, wait = None, 0.2 * 2**tried if tried else 0.0
+        for tried in range(self.retries + 1):
+            response, wait = None, _pause(tried) if tried else 0.0
             try:
                 response = self._attempt(method, link, headers, data)
             except MinusTemporaryError as error:
                 again = error.error == "unreachable" and not self.restart and _repeatable(data)
                 lost = error.error == "broken" or (error.error == "timeout" and not tried)
-                if tried == RETRIES or not (again or (lost and harmless())):
+                if tried == self.retries or not (again or (lost and harmless())):
                     raise
                 done = done or lost
             if response is not None:
                 if done and method == "DELETE" and response.status_code == 404:
                     response.status_code = 204
                 done = done or response.status_code in (502, 504)
-                if tried == RETRIES or response.status_code not in _BUSY or not harmless():
+                if tried == self.retries or response.status_code not in _BUSY or not harmless():
                     return response
                 wait = _asked_to_wait(response, wait)
                 response.close()
@@ -816,7 +819,13 @@ class MinusConnection:
         except requests.Timeout:
             raise TimeoutError from None
         except requests.exceptions.SSLError as error:
-            raise MinusAPIError(f"TLS: {_reason(error)}", None, method, link) from None
+            why = _reason(error)
+            if "NO_CERTIFICATE" in why:
+                raise MinusConfigError(f"{self._verify} has no certificate in it") from None
+            if not re.search("CERTIFICATE|certificate|hostname|VERSION|ALERT", why):
+                raise ConnectionError(why) from None  # it ended in the middle
+            hint = "; --cacert names one to trust" if "VERIFY" in why else ""
+            raise MinusAPIError(f"TLS: {why}{hint}", None, method, link) from None
         finally:
             self._session.cookies.clear()
 
@@ -925,6 +934,11 @@ def _asked_to_wait(response: Reply, wait: float) -> float:
     return wait
 
 
+def _pause(tried: int) -> float:
+    """Seconds to wait before one more try."""
+    return float(min(MAX_PAUSE, 0.2 * 2 ** min(tried, 20)))
+
+
 def _repeatable(body: object) -> bool:
     if isinstance(body, _Body):
         return body.start is not None
@@ -935,6 +949,10 @@ def _reason(error: BaseException) -> str:
     """The innermost words of an exception of requests, which quotes others with addresses."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if "IncompleteRead" in str(error):
+        return "the connection ended"
+    if type(error).__name__ == "BadStatusLine":
+        return "what answers there is no HTTP: perhaps it takes https:"
     words = re.split(r"object at 0x\w+>?[,:] |Connection\(.*?\): |[A-Za-z]*Error\(|, '", str(error))
     return re.sub(r"""['"]\)*$""", "", words[-1]).strip() or type(error).__name__
 
@@ -1555,6 +1573,7 @@ class MinusFile(_Identified):
 
         expected = None if self._filesize is None else max(0, self.filesize)
         stream = MinusStream(ask(start, etag), expected, ask, self.sha256.lower(), prove)
+        stream.retries = self._api.retries
         if stream.start not in (0, start):
             stream.close()
             why = "other bytes came than were asked for"
@@ -1583,7 +1602,10 @@ class MinusFile(_Identified):
         name already and `replace` is false, or with `over` is no beginning of the file.
         """
         target = Path(path)
-        if not over and not (resume and self.filesize > RESUMABLE):
+        large = self.filesize > RESUMABLE
+        if not over and not (resume and large):
+            if large:
+                _Part(target, self.id, resume=False)  # what is left of an earlier one goes
             with self.file(prove=False) as stream, whole_file(target, replace=replace) as out:
                 self._fill(out, stream, progress)
             return target
@@ -1597,27 +1619,31 @@ class MinusFile(_Identified):
         if over and not target.is_file():
             raise FileExistsError(f"{target} exists and is no plain file")
         with contextlib.closing(_Part(target, self.id, resume)) as part:
-            for left in reversed(range(RETRIES)):
-                try:
-                    self._save_part(part, progress, over)
-                    break
-                except MinusTemporaryError as error:
-                    if error.error != "changed" or not left:
-                        raise
-                    part.drop()
-                except MinusIntegrityError:
-                    part.drop()
-                    if part.source == "target":
-                        raise _no_beginning(target) from None
-                    if part.source != "part":
-                        raise
-                except OSError:  # a full disk first of all: what is there is only in the way
-                    part.drop()
-                    raise
+            self._complete(part, progress, over)
             if over and not part.begins_as_target():
                 raise _no_beginning(target)
             part.give_name(replace or over)
         return target
+
+    def _complete(self, part: _Part, progress: Progress | None, over: bool) -> None:
+        """Fetch what a part lacks, or all of it where what is there turns out wrong."""
+        for left in reversed(range(RETRIES)):
+            try:
+                self._save_part(part, progress, over)
+                return
+            except MinusTemporaryError as error:
+                if error.error != "changed" or not left:
+                    raise
+                part.drop()
+            except MinusIntegrityError:
+                part.drop()
+                if part.source == "target":
+                    raise _no_beginning(part.target) from None
+                if part.source != "part":
+                    raise
+            except OSError:  # a full disk first of all: what is there is only in the way
+                part.drop()
+                raise
 
     def _save_part(self, part: _Part, progress: Progress | None, over: bool) -> None:
         """Fetch what a part lacks."""
@@ -1772,6 +1798,7 @@ class MinusStream(io.RawIOBase):
         self._expected = self.length if expected is None else expected
         self._response = response
         self._ask = ask
+        self.retries = RETRIES
         self._done = self.start
         self._tries, self._broke_at = 0, self.start
         self._proof = hashlib.sha256() if prove and not self.start else None
@@ -1821,9 +1848,9 @@ class MinusStream(io.RawIOBase):
         """Ask for the rest. Raises MinusTemporaryError where that is to no avail."""
         self._tries, self._broke_at = self._tries + 1, self._done
         broken = MinusTemporaryError(why, None, "GET", self._response.url)
-        if self._ask is None or not self.etag or self._tries > RETRIES:
+        if self._ask is None or not self.etag or self._tries > self.retries:
             raise broken
-        time.sleep(0.2 * 2**self._tries)
+        time.sleep(_pause(self._tries))
         self._response.close()
         try:
             self._response = self._ask(self._done, self.etag)
@@ -2113,11 +2140,12 @@ class _Upload:
                 tries += 1
                 status = error.status if isinstance(error, MinusAPIError) else None
                 again = isinstance(error, MinusTemporaryError) or status == 409
-                if not (again and tries <= RETRIES and (self._start is not None or self._streamed)):
+                again = again and tries <= self._api.retries
+                if not again or (self._start is None and not self._streamed):
                     if note is None or isinstance(error, OSError):  # nobody will go on with it
                         _Running(self._give_up).join(STOP_SECONDS)
                     raise
-                time.sleep(0.2 * 2**tries)
+                time.sleep(_pause(tries))
 
     def _request(self, method: str, headers: Headers, body: Any = None) -> Reply:
         told = {"Tus-Resumable": "1.0.0", **headers}
@@ -2540,6 +2568,9 @@ def _read_private(path: StrPath, ours: bool) -> bytes:
         if error.errno == errno.ELOOP:
             raise MinusConfigError(f"{path} is a link: remove it") from None
         raise
+    if stat.S_ISDIR(os.fstat(number).st_mode):
+        os.close(number)
+        raise MinusConfigError(f"{path} is a directory")
     with open(number, "rb") as file:
         facts, folder = os.fstat(number), os.path.dirname(path) or "."
         if stat.S_ISREG(facts.st_mode) and facts.st_mode & 0o077 and not _ON_WINDOWS:
@@ -2606,7 +2637,7 @@ class StateFile:
 # --- which service, which account ---
 
 _PASSWORDS = ("password", "password_file", "password_command")
-_SETTINGS = ("url", "username", *_PASSWORDS, "api_key", "api_secret", "allow_http")
+_SETTINGS = ("url", "username", *_PASSWORDS, "api_key", "api_secret", "allow_http", "cacert")
 
 
 def config_file() -> Path:
@@ -2697,14 +2728,14 @@ def connect(
     debug: bool = False,
     ask: Callable[[str], str] | None = None,
     sign_in: bool | None = True,
-    cacert: StrPath | None = None,
     insecure: bool = False,
-    **account: str | bool | None,
+    retries: int | None = None,
+    **account: Any,
 ) -> MinusConnection:
     """Sign in where the arguments, the environment and the config file say, in this order.
 
     account   username, password or password_file or password_command, api_key, api_secret,
-              allow_http; as of MinusConnection are cacert and insecure
+              allow_http, cacert; as of MinusConnection are insecure and retries
     data      the folder of the embedded service, which is started when needed; it is used where
               no service is named anywhere
     ask       called with a prompt for a username or a password that is given nowhere
@@ -2735,15 +2766,19 @@ def connect(
     place, key, secret = _service_url(found["url"]), found["api_key"], found["api_secret"]
     named = found["username"] or any(account.get(way) for way in _PASSWORDS)
     how: JSON = {"url": place, "allow_http": _yes(found["allow_http"])}
-    how |= {"debug": debug, "cacert": cacert, "insecure": insecure}
+    how |= {"debug": debug, "insecure": insecure}
+    how["cacert"] = os.path.expanduser(found["cacert"]) or None
     if sign_in is False or (sign_in is None and not named):
-        return MinusConnection(**how)
+        api = MinusConnection(**how)
+        api.retries = RETRIES if retries is None else retries
+        return api
     if not key or not secret:
         raise MinusConfigError(f"{place} needs both an api_key and an api_secret")
     name = found["username"] or (ask("Username: ") if ask else "")
     if not name:
         raise MinusConfigError("no username: --username, MINUS_USERNAME or the config file")
     api = MinusConnection(key, secret, **how)
+    api.retries = RETRIES if retries is None else retries
     password = found["password"] or None
     account_key = _account_key(api.url, f"{key}:{secret}", name)
     tokens = StateFile(f"tokens/{account_key}.json")
@@ -2755,7 +2790,9 @@ def connect(
         if not word and ask:
             word = ask("Password: ")
         if not word:
-            raise MinusConfigError("no password: set MINUS_PASSWORD or use a terminal")
+            raise MinusConfigError(
+                "no password: set MINUS_PASSWORD, use --password-file or use a terminal"
+            )
         api.authenticate(name, word)
         with contextlib.suppress(OSError):
             tokens.update({"check": _slow_hash(word, account_key)})
@@ -3601,6 +3638,8 @@ class MinusCLI(cmd.Cmd):
         """
 
         def compare(file: MinusFile, name: str) -> tuple[str, int]:
+            if os.path.basename(file.name) == file.name and not os.path.lexists(name):
+                name = file.name  # as it was put from here
             if not Path(name).is_file():
                 raise _Failure("is not here", EXIT_NO_FILE)
             if not _is_same(file, Path(name)):
@@ -3933,7 +3972,8 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--put", metavar="FOLDER", help="store the files named behind it")
     what.add_argument("--get", metavar="FOLDER", help="save its files here, or what matches")
-    what.add_argument("--verify", metavar="FOLDER", help="compare its files, or what matches, here")
+    compared = "compare its files, or what matches, with those here; or those here with SHA256SUMS"
+    what.add_argument("--verify", metavar="FOLDER", help=compared)
     what.add_argument("--share", action="store_true", help="put files behind a link and print it")
     what.add_argument("--unshare", action="store_true", help="delete what links or ids lead to")
     what.add_argument("--list-folders", action="store_true", help="list the folders")
@@ -3964,6 +4004,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     about = "start over what an earlier run left unfinished"
     how.add_argument("--no-continue", dest="resume", action="store_false", help=about)
+    how.add_argument(
+        "--retries",
+        type=_count,
+        default=os.environ.get("MINUS_RETRIES") or str(RETRIES),
+        metavar="N",
+        help="tries more, with growing pauses, after a broken connection (default: 3)",
+    )
     how.add_argument("-q", "--quiet", action="store_true", help="no progress bars")
     how.add_argument("--debug", action="store_true", help="show the HTTP exchange")
     how.add_argument("-V", "--version", action="version", version=f"minus {__version__}")
@@ -3972,14 +4019,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > MAX_JOBS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to {MAX_JOBS} (MINUS_JOBS)")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to {MAX_JOBS}")
     return int(text)
 
 
 def _ask(prompt: str) -> str:
     if not sys.stdin.isatty():
-        word = prompt.rstrip(": ")
-        raise MinusConfigError(f"no {word.lower()}: set MINUS_{word.upper()} or use a terminal")
+        word = prompt.rstrip(": ").lower()
+        more = ", use --password-file" if word == "password" else ""
+        why = f"no {word}: set MINUS_{word.upper()}{more} or use a terminal"
+        raise MinusConfigError(why)
     if prompt.startswith("Password"):
         from getpass import getpass
 
@@ -3990,7 +4039,7 @@ def _ask(prompt: str) -> str:
 
 def _run(options: argparse.Namespace, streams: Sequence[IO[str]]) -> int:
     named = ["url", "config", "data", "debug", "username", *_PASSWORDS]
-    named += ["allow_http", "cacert", "insecure"]
+    named += ["allow_http", "cacert", "insecure", "retries"]
     connected = partial(connect, **{name: getattr(options, name) for name in named}, ask=_ask)
     how = {name: getattr(options, name) for name in ("on_conflict", "quiet", "jobs", "resume")}
     shell = MinusCLI(None, *streams, **how)
@@ -4071,6 +4120,8 @@ def main(argv: Sequence[str] | None = None, *streams: IO[str]) -> int:
     if options.names[:1] == ["verify"] and options.names[1:] and not any((*actions, *others)):
         _, options.verify, *options.names = options.names
     options.names += words[end + 1 :]
+    if options.names == ["verify"] and not any((*actions, *others)):
+        parser.error("verify needs a FOLDER, or a file as sha256sum writes it")
     if "" in (*actions, options.verify):
         parser.error("the folder's name is empty")
     takes = options.put or options.share or options.unshare

@@ -577,7 +577,7 @@ def test_kept_tokens_need_no_password_until_they_are_worth_nothing(
     assert call("--list-folders") == (0, "", "")
     (kept,) = tokens(tmp_path)
     kept.write_text("not JSON")
-    why = "minus: no password: set MINUS_PASSWORD or use a terminal\n"
+    why = "minus: no password: set MINUS_PASSWORD, use --password-file or use a terminal\n"
     assert call("--list-folders") == (2, "", why)
 
 

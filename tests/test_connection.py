@@ -186,7 +186,7 @@ def test_an_upload_that_cannot_be_sent_again_is_not_repeated(
     with os.fdopen(reading, "rb") as source:
         os.write(writing, b"once")
         os.close(writing)
-        own.access_token = "stale"
+        own.access_token, own._known = "stale", {"raw": {}}
         with pytest.raises(MinusAuthError):
             mine.new("a.txt", source)
     assert len(folder.files()) == 0
@@ -505,7 +505,8 @@ def test_a_silent_service_is_temporary(far: Far, error: requests.Timeout) -> Non
     with pytest.raises(MinusTemporaryError) as caught:
         far.request("x")
     why = "the service does not answer"
-    assert facts(caught.value) == (MinusTemporaryError, why, None, "GET", "/api/v2/x", "")
+    assert facts(caught.value) == (MinusTemporaryError, why, None, "GET", "/api/v2/x", "timeout")
+    assert len(far.wire.calls) == 2  # an answer that was lost may come the second time
 
 
 def test_every_request_has_a_time_out(far: Far) -> None:
@@ -588,6 +589,32 @@ def test_a_status_has_a_kind_of_error(
         far.request("x?bearer_token=SECRET", {})
     word = str(body.get("error") or "") if isinstance(body, dict) else ""
     assert facts(caught.value) == (kind, why, status, "POST", "/api/v2/x", word)
+
+
+def test_tls_that_ends_in_the_middle_is_tried_again(far: Far, slept: list[float]) -> None:
+    torn = requests.exceptions.SSLError("EOF occurred in violation of protocol (_ssl.c:2427)")
+    far.wire.get(f"{API}/x", body=torn)
+    far.wire.get(f"{API}/x", json={"done": 1})
+    assert far.request("x") == {"done": 1}
+    assert slept == []  # the first time at once
+
+
+def test_a_certificate_that_is_not_trusted_is_final(far: Far, slept: list[float]) -> None:
+    words = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate"
+    far.wire.get(f"{API}/x", body=requests.exceptions.SSLError(words))
+    with pytest.raises(MinusAPIError, match="--cacert names one to trust") as caught:
+        far.request("x")
+    assert (type(caught.value), slept) == (MinusAPIError, [])
+
+
+@pytest.mark.parametrize("retries", [0, 9])
+def test_so_many_tries_are_made_as_was_said(far: Far, retries: int, slept: list[float]) -> None:
+    far.retries = retries
+    far.wire.get(f"{API}/x", body=requests.ConnectionError("reset"))
+    with pytest.raises(MinusTemporaryError):
+        far.request("x")
+    assert len(far.wire.calls) == retries + 1
+    assert slept == [0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0][: max(0, retries - 1)]
 
 
 # --- secrets ---

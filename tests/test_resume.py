@@ -137,6 +137,15 @@ def test_a_row_without_a_digest_is_proven_by_the_answers() -> None:
                     file.data()
 
 
+@pytest.mark.parametrize("told", [rest(5, b"01234WRONG"), answer(206, b"WRONG")])
+def test_a_part_that_nobody_asked_for_is_refused(told: bytes, tmp_path: Path) -> None:
+    with Script(told) as script, remote(script) as file, pytest.raises(MinusIntegrityError):
+        file.data()
+    with Script(told) as script, remote(script) as file, pytest.raises(MinusIntegrityError):
+        file.save(tmp_path / "a")
+    assert here(tmp_path) == {}
+
+
 # --- the next run ---
 
 
@@ -225,6 +234,48 @@ def test_a_part_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "victim").read_bytes() == b"precious"
 
 
+def test_a_service_that_goes_on_with_another_version_is_not_believed(tmp_path: Path) -> None:
+    cut_off(tmp_path / "a")
+    with Script(rest(6, NEW, OTHER), whole()) as script, remote(script) as file:
+        file.save(tmp_path / "a")
+    assert asked(script) == [("bytes=6-", TAG), ("", "")]
+    assert here(tmp_path) == {"a": OLD}
+
+
+def test_what_no_digest_can_prove_does_not_go_on_later(tmp_path: Path) -> None:
+    cut_off(tmp_path / "a", sha256="")
+    assert here(tmp_path) == {}
+
+
+def test_a_part_that_has_a_second_name_is_left_alone(tmp_path: Path) -> None:
+    cut_off(tmp_path / "a")
+    os.link(next(tmp_path.glob(".minus-*")), tmp_path / "mine")
+    with Script(whole()) as script, remote(script) as file:
+        file.save(tmp_path / "a")
+    assert asked(script) == [("", "")]
+    assert (tmp_path / "mine").read_bytes() == OLD[:6]
+
+
+def test_a_part_with_a_name_that_means_nothing_is_cleared_away(tmp_path: Path) -> None:
+    stem = f".minus-{hashlib.sha256(b'a').hexdigest()[:16]}."
+    for label in ("ff", "nonsense", ""):
+        (tmp_path / f"{stem}{label}.part").write_bytes(b"x")
+    with Script(whole()) as script, remote(script) as file:
+        file.save(tmp_path / "a")
+    assert here(tmp_path) == {"a": OLD}
+
+
+def test_what_appears_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def appear(*_: object) -> None:
+        Path("a").write_bytes(b"mine")
+
+    with Script(whole()) as script, remote(script) as file, pytest.raises(FileExistsError):
+        file.save("a", appear, replace=False)
+    assert here(tmp_path)["a"] == b"mine"
+
+
 # --- a beginning under the final name ---
 
 
@@ -245,6 +296,39 @@ def test_what_is_no_beginning_is_kept(tmp_path: Path) -> None:
     ):
         file.save(tmp_path / "a", over=True)
     assert here(tmp_path) == {"a": b"mine"}
+
+
+def test_a_service_that_gives_all_does_not_change_what_is_no_beginning(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"mine")
+    why = "is no beginning of this file"
+    with (
+        Script(whole()) as script,
+        remote(script) as file,
+        pytest.raises(FileExistsError, match=why),
+    ):
+        file.save(tmp_path / "a", over=True)
+    assert here(tmp_path)["a"] == b"mine"
+
+
+def test_a_part_of_ours_is_no_reason_to_replace_another_file(tmp_path: Path) -> None:
+    cut_off(tmp_path / "a")
+    (tmp_path / "a").write_bytes(b"mine")
+    why = "is no beginning of this file"
+    with (
+        Script(rest(6)) as script,
+        remote(script) as file,
+        pytest.raises(FileExistsError, match=why),
+    ):
+        file.save(tmp_path / "a", over=True)
+    assert here(tmp_path)["a"] == b"mine"
+
+
+def test_going_on_needs_a_plain_file_or_nothing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a")
+    with Script() as script, remote(script) as file, pytest.raises(FileExistsError):
+        file.save(tmp_path / "a", over=True)
+    with Script(whole()) as script, remote(script) as file:
+        assert file.save(tmp_path / "b", over=True).read_bytes() == OLD
 
 
 def test_a_beginning_that_no_digest_proves_is_kept(tmp_path: Path) -> None:
@@ -309,6 +393,9 @@ def test_a_local_file_that_is_no_beginning_is_8_and_stays(user: Client, local: P
     assert (done.status, done.out) == (8, "")
     assert "is no beginning of this file" in done.err
     assert here(local) == {"a": b"mine"}
+    done = call("-c", "--on-conflict", "rename", "--get", "Stuff")
+    assert (done.status, here(local)) == (0, {"a": b"mine", "a (2)": OLD})
+    (local / "a (2)").unlink()
     done = call("-c", "--on-conflict", "overwrite", "--get", "Stuff")
     assert (done.status, here(local)) == (0, {"a": OLD})
 
@@ -347,9 +434,10 @@ def test_get_goes_on_with_its_own_part_unless_told_not_to(user: Client, local: P
     label = f'{row["id"]} "{row["sha256"][:32]}"'.encode().hex()
     part = local / f".minus-{hashlib.sha256(b'a').hexdigest()[:16]}.{label}.part"
     part.write_bytes(data[:500_000])
-    assert call("--get", "Stuff", "--no-continue").status == 0
-    assert part.exists()
-    (local / "a").unlink()
     done = call("--get", "Stuff", "--debug")
     assert done.status == 0
     assert here(local) == {"a": data}
+    (local / "a").unlink()
+    part.write_bytes(data[:500_000])
+    asked = call("--get", "Stuff", "--no-continue")
+    assert (asked.status, here(local)) == (0, {"a": data})

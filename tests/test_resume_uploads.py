@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,18 +75,20 @@ def begun(folder: MinusFolder, source: Path) -> None:
         folder.upload(source, progress=cut_at(2 * CUT))
 
 
-def losing_an_answer(monkeypatch: pytest.MonkeyPatch, method: str, path: str) -> list[str]:
-    """Lose the first answer to a request that the service has done. -> what was asked so"""
+def losing_an_answer(
+    monkeypatch: pytest.MonkeyPatch, method: str, path: str, why: str = "broken", nth: int = 1
+) -> list[str]:
+    """Lose the nth answer to a request that the service has done. -> what was asked so"""
     attempt, asked = MinusConnection._attempt, []
 
     def losing(self: Any, how: str, link: str, headers: Any, data: Any) -> Any:
         response = attempt(self, how, link, headers, data)
         if how == method and path in link:
             asked.append(link)
-            if len(asked) == 1:
+            if len(asked) == nth:
                 assert response.status_code < 300
                 response.close()
-                raise MinusTemporaryError("lost", None, how, link, "broken")
+                raise MinusTemporaryError("lost", None, how, link, why)
         return response
 
     monkeypatch.setattr(MinusConnection, "_attempt", losing)
@@ -225,11 +228,12 @@ def test_a_lost_answer_to_a_beginning_leaves_one_upload(
     only_file(folder, source)
 
 
+@pytest.mark.parametrize("why", ["broken", "timeout"])
 def test_a_lost_answer_to_a_small_file_makes_no_twin(
-    folder: MinusFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: MinusFolder, tmp_path: Path, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (small := tmp_path / "small").write_bytes(b"small")
-    asked = losing_an_answer(monkeypatch, "PUT", "/files/small")
+    asked = losing_an_answer(monkeypatch, "PUT", "/files/small", why)
     folder.upload(small)
     assert len(asked) == 2
     only_file(folder, small)
@@ -300,6 +304,45 @@ def test_a_long_stream_is_proven_too(folder: MinusFolder, source: Path) -> None:
         folder.new("film", stream)
         thread.join()
     only_file(folder, source)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_lost_answer_to_a_long_stream_makes_no_twin(
+    folder: MinusFolder, source: Path, nth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = losing_an_answer(monkeypatch, "PATCH", "/uploads/", nth=nth)
+    with subprocess.Popen(["/bin/cat", source], stdout=subprocess.PIPE) as cat:
+        assert cat.stdout
+        folder.new("film", cat.stdout)
+    assert len(asked) == 1 + nth
+    only_file(folder, source)
+
+
+def test_what_will_not_go_on_gives_its_room_back(own_service: Service, source: Path) -> None:
+    own_service.add_user("yves", PASSWORD, quota=SIZE * 3 // 2)
+    with contextlib.closing(sign_in(own_service, "yves")) as api:
+        folder = api.activeuser().new_folder("Stuff")
+        begun(folder, source)
+        folder.upload(source, resume=False).delete()
+        begun(folder, source)
+        source.write_bytes(os.urandom(SIZE))
+        folder.upload(source).delete()
+        with pytest.raises(Cut):
+            folder.new("film", source.read_bytes(), progress=cut_at(CUT))
+        folder.upload(source)
+    done = own_service.run("check").stdout
+    assert done.endswith("\n0 problems\n")
+    assert "under way" not in done
+
+
+def test_notes_are_made_in_folders_of_ones_own(folder: MinusFolder, source: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        begun(folder, source)
+    finally:
+        os.umask(before)
+    state = minus.state_folder()
+    assert [path.stat().st_mode & 0o777 for path in (state, state / "uploads")] == [0o700] * 2
 
 
 def test_a_stream_that_fails_leaves_nothing(folder: MinusFolder) -> None:

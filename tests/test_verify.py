@@ -70,6 +70,16 @@ def test_a_file_that_is_not_here_is_4() -> None:
     assert (done.status, done.err) == (4, '--> VERIFY "b c" FAILED (is not here)\n')
 
 
+@pytest.mark.usefixtures("folder")
+def test_a_file_of_the_folder_is_no_list_of_sums(local: Path) -> None:
+    (local / "b c").write_bytes(b"three")
+    (local / "Stuff").write_bytes(b"of that name, and no sums")
+    done = call(stdin=b'cd Stuff\nverify "b c"\n')
+    assert (done.status, done.err) == (0, "")
+    assert call("verify", "Stuff", "b*").status == 0
+    assert call("verify", "Stuff").status == 11  # the others are not here
+
+
 def test_nothing_to_verify_is_no_success(user: Client) -> None:
     user.folder("Empty")
     assert call("verify", "Empty")[::2] == (4, "minus: there is nothing to verify\n")
