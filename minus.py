@@ -3689,6 +3689,8 @@ class MinusCLI(cmd.Cmd):
         With -c, a file that the folder has, by name and bytes, counts as done.
         """
         with self._going_on(line) as rest:
+            is_rest = re.match(r"""[\\"']*-["']*(?!\S)""", rest)  # also where the words are wrong
+            self._spent = is_rest is not None and not self.interactive
             self._put_line(rest)
 
     def do_reput(self, line: str) -> None:
@@ -3699,7 +3701,6 @@ class MinusCLI(cmd.Cmd):
         local, *given = self._words(line, 1, 2)
         folder, path, name = self._inside(), Path(os.path.expanduser(local)), "".join(given)
         # a name that Tab or a quote brought here may end in | too: what exists is a file
-        self._spent = local == "-" and not self.interactive
         piped = local == "-" or (local.endswith("|") and not os.path.lexists(path))
         if not piped:
             self.put_files(folder, [str(path)], "PUT", name)

@@ -245,7 +245,9 @@ def test_what_is_left_of_a_stream_that_the_line_breaks_is_no_command(site: Site)
     assert_not_run(site, site.run(stdin=typed + COMMANDS))
 
 
-@pytest.mark.parametrize("typed", ["cd Elsewhere\nput - name", "cd {}\nput - two names"])
+@pytest.mark.parametrize(
+    "typed", ["cd Elsewhere\nput - name", 'cd Elsewhere\nput "-" name', "cd {}\nput - two names"]
+)
 def test_what_is_left_of_a_stream_that_has_no_place_is_no_command(site: Site, typed: str) -> None:
     typed = typed.format(site.new_folder())
     assert_not_run(site, site.run(stdin=f"{typed}\n".encode() + COMMANDS))
