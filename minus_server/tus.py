@@ -305,7 +305,7 @@ def _find(request: Request) -> Upload:
     service: Service = request.app.state.service
     found = service.resumables.find(request.path_params["secret"])
     if found.owner_n is None:
-        service.galleries.addable(found.folder_id, None)
+        service.galleries.need_anonymous()  # who may add to the gallery was asked at the creation
         return found
     if token := parse.token(request, parse.query(request)):
         caller = service.accounts.caller(token)

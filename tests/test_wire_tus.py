@@ -540,6 +540,26 @@ def test_a_gallery_without_an_owner_needs_the_secret_alone(service: Service) -> 
     assert into_gallery(service, gallery(service)[0], 2**31).status == 413
 
 
+def test_an_upload_that_an_editor_began_goes_on_without_old_clients(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data", ("--old-clients", "off"))
+    service.start()
+    reader, editor = gallery(service)
+    assert into_gallery(service, reader, 6).status == 403
+    ends = []
+    for _ in range(2):
+        answer = into_gallery(service, editor, 6)
+        assert answer.status == 201
+        path = "/" + answer.headers["Location"].removeprefix(service.url)
+        upload = Upload(service.port, path, {})
+        assert upload.patch(0, b"123").status == 204
+        assert upload.offset == 3
+        ends.append(upload)
+    assert "Minus-File" in ends[0].patch(3, b"456").headers
+    assert ends[1].ask("DELETE").status == 204
+    sound(service)
+    assert service.stop() == 0
+
+
 def test_an_upload_into_a_gallery_ends_with_it(service: Service) -> None:
     reader, editor = gallery(service)
     path = "/" + into_gallery(service, reader, 6).headers["Location"].removeprefix(service.url)
