@@ -658,16 +658,20 @@ class Library:
             return rows.reserve_unowned(size, self._policy.anonymous_total)
         return rows.reserve(owner_n, size)
 
-    def reserve_for(self, n: int, size: int) -> Upload:
-        """Let an upload hold so much room in all. -> the upload"""
+    def reserve_for(self, n: int, size: int, ahead: int = 0) -> Upload:
+        """Let an upload hold so much room in all. -> the upload
+
+        ahead   bytes beyond them, where there is room for those too
+        """
         with self._catalog.write() as rows:
             upload = _there(rows.upload_by_number(n))
             if upload.owner_n is None:
                 self.need_size(size)
-            if not self.reserve(rows, upload.owner_n, size - upload.reserved):
-                raise _no_room()
-            rows.change_upload(n, {"reserved": size})
-        return replace(upload, reserved=size)
+            for held in (size + ahead, size):
+                if self.reserve(rows, upload.owner_n, held - upload.reserved):
+                    rows.change_upload(n, {"reserved": held})
+                    return replace(upload, reserved=held)
+        raise _no_room()
 
     def end_upload(self, n: int, expired_by: int | None = None) -> bool:
         """Give up an upload, its room and its bytes; one that became a file is only forgotten.
@@ -717,8 +721,20 @@ class Library:
     def _unowned_room(self) -> int:
         """The bytes that galleries without an owner may still take."""
         with self._catalog.read() as rows:
-            spent = rows.unowned_bytes() + rows.unowned_bytes("reserved")
+            return self._room_left(rows)
+
+    def _room_left(self, rows: Rows) -> int:
+        spent = rows.unowned_bytes() + rows.unowned_bytes("reserved")
         return self._policy.anonymous_total - spent
+
+    def need_room(self, rows: Rows, size: int, held: int = 0) -> None:
+        """Hold nothing back for a file without an owner, but refuse early what cannot be.
+
+        held   bytes of it that are reserved. Raises TooLarge, QuotaExceeded.
+        """
+        self.need_size(size)
+        if size - held > self._room_left(rows):
+            raise _no_room()
 
     def need_size(self, size: int) -> None:
         """Raises TooLarge for a file that a gallery without an owner does not take."""

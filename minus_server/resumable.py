@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from minus_server import names
 from minus_server.accounts import Clock, hash_secret
 from minus_server.blobs import BlobMissing, Writer
 from minus_server.catalog import Catalog, File, Folder, Upload
@@ -19,13 +20,14 @@ from minus_server.errors import (
     TooLarge,
 )
 from minus_server.library import MAX_UNOWNED_ITEMS, Incoming, Library, no_upload
-from minus_server.names import new_secret
 from minus_server.repeats import Once
 from minus_server.store import Store
 
 UPLOAD_SECONDS = 7 * 24 * 3600  # without a byte; then it ends
 UNOWNED_SECONDS = 24 * 3600  # the same, without an account
 SAVE_EVERY = 32 << 20  # bytes that a crash may cost
+_AHEAD = 32 << 20  # bytes, of room that is reserved before they come
+_MIB = 1 << 20
 _RUNNING = 64  # digests kept between the requests of an upload
 _AT_ONCE = 100
 
@@ -79,23 +81,24 @@ class Resumables:
     def create(self, folder: Folder, plan: Plan, once: Once | None = None) -> tuple[str, Upload]:
         """Begin an upload into the folder, and reserve room for it. -> its secret, the upload
 
+        Without an owner room is reserved as the bytes come: nobody would pay for what never does.
         Raises QuotaExceeded, TooLarge; Replayed, with the masked secret, where that was done.
         """
-        now, secret = self._now(), new_secret()
+        now, secret = self._now(), names.new_secret()
         what = [plan.name, plan.size, plan.digest]
         with self._catalog.write() as rows:
             if once is not None:
                 once.begin(rows, now, what)
                 once.keep(rows, now, what, [once.masked(secret)])
             if folder.owner_n is None:
-                self._library.need_size(plan.size or 0)
+                self._library.need_room(rows, plan.size or 0)
                 if rows.count_uploads(folder.n) >= MAX_UNOWNED_ITEMS:
                     raise TooLarge(f"Without an account, {MAX_UNOWNED_ITEMS} uploads are the most.")
             upload = self._library.add_upload(
                 rows,
                 folder,
                 secret,
-                reserved=plan.size or 0,
+                reserved=0 if folder.owner_n is None else plan.size or 0,
                 resumable=True,
                 name=plan.name,
                 caption=plan.caption,
@@ -140,8 +143,8 @@ class Resumables:
         end = upload.arrived + announced.length
         if upload.size is not None and end > upload.size:
             raise _too_many()
-        if upload.size is None and end > upload.reserved:
-            upload = self._library.reserve_for(upload.n, end)
+        if end > upload.reserved:
+            upload = self._promised(upload, end)
         return Piece(self, upload, self._open(upload), announced.checksum)
 
     def elsewhere(self, upload: Upload) -> OffsetMismatch:
@@ -161,7 +164,7 @@ class Resumables:
         if size is not None and upload.size is None:
             if size < upload.arrived:
                 raise BadRequest("More bytes have arrived than this length.")
-            upload = self._library.reserve_for(upload.n, size)
+            upload = self._promised(upload, size)
             changes["size"] = size
         if digest is not None and upload.digest is None:
             changes["digest"] = digest
@@ -169,6 +172,14 @@ class Resumables:
             with self._catalog.write() as rows:
                 rows.change_upload(upload.n, changes)
         return replace(upload, **changes)
+
+    def _promised(self, upload: Upload, size: int) -> Upload:
+        """Reserve room for so many bytes, which are announced; without an owner only look."""
+        if upload.owner_n is not None:
+            return self._library.reserve_for(upload.n, size)
+        with self._catalog.read() as rows:
+            self._library.need_room(rows, size, upload.reserved)
+        return upload
 
     def _open(self, upload: Upload) -> "_Opened":
         """The bytes of an upload that are there, to go on behind them."""
@@ -183,8 +194,13 @@ class Resumables:
         return _Opened(writer, Incoming.resumed(self._blobs, upload, writer, _too_many(), running))
 
     def grow(self, upload: Upload, size: int) -> Upload:
-        """Reserve room for an upload of which the length is not known."""
-        return self._library.reserve_for(upload.n, size)
+        """Reserve room for bytes that came, and, to write a row less often, some of what follows.
+
+        That is never more than what came: who holds room has sent half of it.
+        """
+        most = names.MAX_LENGTH if upload.size is None else upload.size
+        ahead = min(size // _MIB * _MIB, _AHEAD, most - size)
+        return self._library.reserve_for(upload.n, size, ahead)
 
     def save(self, upload: Upload, arrived: int) -> Upload:
         """Say that so many bytes are on disk, once they are. Raises NotFound where it ended"""
@@ -286,7 +302,7 @@ class Piece:
         """Add bytes. Raises TooLarge, QuotaExceeded."""
         incoming = self._opened.incoming
         end = incoming.size + sum(map(len, blocks))
-        if self.upload.size is None and end > self.upload.reserved:
+        if self.upload.reserved < end <= incoming.room:
             self.upload = replace(
                 self.upload, reserved=self._uploads.grow(self.upload, end).reserved
             )
