@@ -673,10 +673,11 @@ class Library:
                     return replace(upload, reserved=held)
         raise _no_room()
 
-    def end_upload(self, n: int, expired_by: int | None = None) -> bool:
+    def end_upload(self, n: int, expired_by: int | None = None, once: Once | None = None) -> bool:
         """Give up an upload, its room and its bytes; one that became a file is only forgotten.
 
-        expired_by   only where its time was over then. -> whether there was one
+        expired_by   only where its time was over then
+        once         what began it, forgotten with it. -> whether there was one
         """
         with self._catalog.write() as rows:
             upload = rows.upload_by_number(n)
@@ -684,6 +685,8 @@ class Library:
                 return False
             rows.delete_upload(n)
             self.reserve(rows, upload.owner_n, -upload.reserved)
+            if once is not None:
+                once.forget(rows)
         self.forget_bytes(upload)
         return True
 

@@ -117,25 +117,30 @@ class Resumables:
             raise no_upload()
         return upload
 
-    def file(self, upload: Upload) -> File | None:
+    def file(self, upload: Upload, once: Once | None = None) -> File | None:
         """The file that became of it, made now where its bytes are all there; None before that.
 
-        Raises NotFound where it was deleted since, DigestMismatch.
+        once   as for `end`. Raises NotFound where it was deleted since, DigestMismatch.
         """
         if upload.file_id is not None:
             return self._library.linked_file(upload.file_id)
-        return self.finish(upload, self._open(upload)) if upload.arrived == upload.size else None
+        if upload.arrived != upload.size:
+            return None
+        return self.finish(upload, self._open(upload), once)
 
-    def end(self, upload: Upload) -> None:
-        """Give it up; a file that became of it stays."""
-        self._library.end_upload(upload.n)
+    def end(self, upload: Upload, once: Once | None = None) -> None:
+        """Give it up; a file that became of it stays.
+
+        once   the creation, which failed by this: its key is free again
+        """
+        self._library.end_upload(upload.n, once=once)
         with self._lock:
             self._running.pop(upload.n, None)
 
-    def piece(self, upload: Upload, announced: Announced) -> "Piece":
+    def piece(self, upload: Upload, announced: Announced, once: Once | None = None) -> "Piece":
         """Open an upload for the bytes of one request.
 
-        Raises OffsetMismatch, BadRequest, TooLarge, QuotaExceeded.
+        once   as for `end`. Raises OffsetMismatch, BadRequest, TooLarge, QuotaExceeded.
         """
         if announced.offset not in (None, upload.arrived):
             raise self.elsewhere(upload)
@@ -145,7 +150,7 @@ class Resumables:
             raise _too_many()
         if end > upload.reserved:
             upload = self._promised(upload, end)
-        return Piece(self, upload, self._open(upload), announced.checksum)
+        return Piece(self, upload, self._open(upload), announced.checksum, once)
 
     def elsewhere(self, upload: Upload) -> OffsetMismatch:
         """The refusal of bytes that do not begin where the upload ends."""
@@ -222,8 +227,8 @@ class Resumables:
             while len(self._running) > _RUNNING:
                 self._running.popitem(last=False)
 
-    def finish(self, upload: Upload, opened: "_Opened") -> File:
-        """Make the file of an upload whose bytes are all there."""
+    def finish(self, upload: Upload, opened: "_Opened", once: Once | None) -> File:
+        """Make the file of an upload whose bytes are all there; `once` as for `end`."""
         with self._catalog.read() as rows:
             folder = rows.folder(upload.folder_id)
         try:
@@ -237,7 +242,7 @@ class Resumables:
                 caption=upload.caption,
             )
         except DigestMismatch:  # its bytes can never become right
-            self.end(upload)
+            self.end(upload, once)
             raise
         finally:
             opened.writer.close()
@@ -280,7 +285,7 @@ class Piece:
     """The bytes of one request on their way into an upload.
 
     What came is saved even where the rest does not; a piece with a checksum is saved whole or
-    not at all.
+    not at all, and one with too many bytes never ends its upload.
     """
 
     def __init__(
@@ -289,14 +294,17 @@ class Piece:
         upload: Upload,
         opened: _Opened,
         checksum: tuple[str, bytes] | None,
+        once: Once | None,
     ) -> None:
         self.upload = upload
         self._uploads = uploads
         self._opened = opened
+        self._once = once
         self._before = opened.incoming.running and opened.incoming.running.copy()
         self._said = checksum and checksum[1]
         self._check = hashlib.new(checksum[0], usedforsecurity=False) if checksum else None
         self._failed = False
+        self._too_many = False
 
     def write(self, blocks: Sequence[bytes]) -> None:
         """Add bytes. Raises TooLarge, QuotaExceeded."""
@@ -308,6 +316,9 @@ class Piece:
             )
         try:
             incoming.write(blocks)
+        except TooLarge:
+            self._too_many = True
+            raise
         except OSError:
             self._failed = True  # the digest may know of bytes that are not there
             incoming.running = None
@@ -315,7 +326,7 @@ class Piece:
         if self._check is not None:
             for block in blocks:
                 self._check.update(block)
-        elif incoming.size - self.upload.arrived >= SAVE_EVERY:
+        elif incoming.size - self.upload.arrived >= SAVE_EVERY and incoming.size < incoming.room:
             self._save()
 
     def _save(self) -> None:
@@ -331,13 +342,16 @@ class Piece:
         try:
             self._settle(whole=whole)
             if whole and self.upload.arrived == self.upload.size:
-                return self._uploads.finish(self.upload, self._opened)
+                return self._uploads.finish(self.upload, self._opened, self._once)
             return None
         finally:
             self._uploads.let_go(self.upload, self._opened)
 
     def _settle(self, *, whole: bool) -> None:
         incoming = self._opened.incoming
+        if self._too_many:
+            incoming.running, incoming.size = None, self.upload.arrived
+            return
         right = self._check is None or self._check.digest() == self._said
         if self._check is None or (whole and right and not self._failed):
             self._save()
