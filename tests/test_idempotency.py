@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlencode
 
 import pytest
@@ -315,17 +316,9 @@ def test_creations_of_no_bytes_at_the_same_time_make_one_file(
     path = f"/api/v2/folders/{folder['id']}/uploads"
     for _ in range(3):
         named = {**TUS, **alice.bearer(), "Upload-Length": "0", "Idempotency-Key": next(keys)}
-        answers = list[Answer]()
-        threads = [
-            threading.Thread(
-                target=lambda named=named: answers.append(call(service.port, "POST", path, named))
-            )
-            for _ in range(16)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(16) as threads:
+            tries = [threads.submit(call, service.port, "POST", path, named) for _ in range(16)]
+        answers = [found.result() for found in tries]
         assert [answer.status for answer in answers] == [201] * 16
         assert len({answer.headers["Minus-File"] for answer in answers}) == 1
     assert len(files_of(alice, folder)) == 3
