@@ -323,26 +323,29 @@ class Library:
     ) -> Folder:
         """Make a folder: a user's, or nobody's, which whoever holds its `editor_id` may change.
 
-        Raises Replayed, with its id, where that was done before.
+        Raises Replayed, with its id, where that was done before; NotSignedIn.
         """
         now, folder_id = self._now(), names.new_id()
-        with self._catalog.write() as rows:
-            if once is not None:
-                once.begin(rows, now, [name])
-                once.keep(rows, now, [name], [folder_id])
-            rows.add_folder(
-                id=folder_id,
-                owner_n=owner.n if owner else None,
-                editor_id=None if owner else names.new_id(),
-                name=name,
-                is_public=is_public,
-                created=now,
-                updated=now,
-                last_visit=now,
-            )
-            if owner is not None and is_public:
-                rows.add_to_user(owner.n, "shared", 1)
-            return _current(rows, folder_id)
+        try:
+            with self._catalog.write() as rows:
+                if once is not None:
+                    once.begin(rows, now, [name])
+                    once.keep(rows, now, [name], [folder_id])
+                rows.add_folder(
+                    id=folder_id,
+                    owner_n=owner.n if owner else None,
+                    editor_id=None if owner else names.new_id(),
+                    name=name,
+                    is_public=is_public,
+                    created=now,
+                    updated=now,
+                    last_visit=now,
+                )
+                if owner is not None and is_public:
+                    rows.add_to_user(owner.n, "shared", 1)
+                return _current(rows, folder_id)
+        except IntegrityError:
+            raise NotSignedIn("The account was deleted meanwhile.") from None
 
     def change_folder(self, caller: Caller, folder_id: str, changes: dict[str, Any]) -> Folder:
         """Set name, is_public or item_ordering of a folder of the caller's."""

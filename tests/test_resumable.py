@@ -16,7 +16,14 @@ from minus_server import tus
 from minus_server.blobs import FolderWriter
 from minus_server.catalog import File, Folder, Upload, User
 from minus_server.check import check
-from minus_server.errors import DigestMismatch, InUse, NotFound, QuotaExceeded, TooLarge
+from minus_server.errors import (
+    DigestMismatch,
+    InUse,
+    NotFound,
+    NotSignedIn,
+    QuotaExceeded,
+    TooLarge,
+)
 from minus_server.library import FORM_OVERHEAD, RESERVED_FROM, Library
 from minus_server.policy import Policy
 from minus_server.resumable import (
@@ -498,6 +505,16 @@ def test_check_names_room_that_nobody_holds(site: Site) -> None:
             with site.service.catalog.engine.begin() as connection:
                 connection.execute(change.values({column: value}))
             assert check(site.service).problems == problems
+
+
+def test_who_was_deleted_while_asking_is_not_signed_in(site: Site) -> None:
+    alice = site.alice
+    site.library.remove_user(alice)
+    with pytest.raises(NotSignedIn, match="deleted meanwhile"):
+        site.library.make_folder(alice, "late", is_public=True)
+    for make in (site.service.sessions.open, site.service.sessions.link):
+        with pytest.raises(NotSignedIn, match="deleted meanwhile"):
+            make(alice)
 
 
 def test_a_request_that_does_not_let_go_in_time_is_left_alone(

@@ -622,6 +622,25 @@ def test_an_upload_that_an_editor_began_goes_on_without_old_clients(tmp_path: Pa
     assert service.stop() == 0
 
 
+def test_no_page_of_another_site_uploads_with_an_editors_cookie(service: Service) -> None:
+    reader, editor = gallery(service)
+    cookie, foreign = {"Cookie": f"editor={editor}"}, {"Sec-Fetch-Site": "cross-site"}
+    assert error_of(into_gallery(service, reader, 6, cookie | foreign)) == (403, "cross_site")
+    assert into_gallery(service, reader, 6, cookie).status == 201
+    assert into_gallery(service, reader, 6, foreign).status == 201
+
+
+def test_wrong_addresses_of_uploads_make_nobody_wait(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data", ("--trusted-proxy", HOST))
+    service.start()
+    far = {"X-Forwarded-For": "203.0.113.9", **TUS}
+    for path, status in ((f"/uploads/{'x' * 43}", 404), (f"/m{'x' * 12}", 429)):
+        for _ in range(105):
+            answer = call(service.port, "GET", path, far)
+        assert answer.status == status
+    assert service.stop() == 0
+
+
 def test_an_upload_into_a_gallery_ends_with_it(service: Service) -> None:
     reader, editor = gallery(service)
     path = "/" + into_gallery(service, reader, 6).headers["Location"].removeprefix(service.url)
