@@ -120,12 +120,14 @@ class Accounts:
         """
         slug = names.slug(name)
         self._sign_ins.begin(slug, address)
-        with self._catalog.read() as rows:
-            user = rows.user_by_slug(slug)
-        if not self._check_password(user, password):
-            return None
-        self._sign_ins.passed(slug, address)
-        return user
+        right = False
+        try:
+            with self._catalog.read() as rows:
+                user = rows.user_by_slug(slug)
+            right = self._check_password(user, password)
+        finally:
+            self._sign_ins.end(slug, address, right=right)
+        return user if right else None
 
     def set_password(self, name: str, password: str) -> None:
         """Change a password; whoever was signed in with the old one is signed out."""

@@ -50,7 +50,7 @@ from minus_server.wire import Wire
 _TUS = ["GET", "PATCH", "DELETE", "OPTIONS", "POST"]
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SLASHES = re.compile(r"/{2,}")
-_GUESSABLE = re.compile(r"/(?:[ijklmu]|api/(?!v2/))")  # beginnings of addresses with ids in them
+_GUESSABLE = re.compile(r"/(?!uploads/)(?:[ijklmu]|api/(?!v2/))")  # how addresses with ids begin
 DELAYED_AT_ONCE = 100  # sign-ins that wait
 HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 
@@ -338,7 +338,7 @@ def build(service: Service, base_url: str, activity: Activity, *, only_host: boo
     app.state.service = service
     app.state.sign_ins = anyio.CapacityLimiter(oauth.AT_ONCE)
     app.state.delayed = anyio.CapacityLimiter(DELAYED_AT_ONCE)
-    app.state.batches = anyio.CapacityLimiter(batches.AT_ONCE)
+    app.state.batches = batches.Slots()
     app.state.turns = tus.Turns()
     app.state.keeping = anyio.CapacityLimiter(uploads.KEPT_AT_ONCE)
     app.state.drawings = anyio.CapacityLimiter(links.DRAWINGS_AT_ONCE)

@@ -1,8 +1,11 @@
 """Many small files in one request, all or none."""
 
+import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from weakref import WeakValueDictionary
 
+import anyio
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,7 +14,7 @@ from minus_server import multipart, names, parse
 from minus_server.blobs import MAX_SMALL
 from minus_server.catalog import Folder
 from minus_server.endpoints import json_response, replayed
-from minus_server.errors import BadRequest, DigestMismatch, Refused, TooLarge
+from minus_server.errors import BadRequest, DigestMismatch, Refused, TimedOut, TooLarge
 from minus_server.library import Small
 from minus_server.repeats import Once, Replayed, holder
 from minus_server.service import Service
@@ -23,8 +26,27 @@ BATCH_FILE_BYTES = MAX_SMALL  # of one file
 BATCH_BYTES = 2 << 20  # of all the files
 MAX_BODY = 2 * BATCH_BYTES  # bytes, with all headers: it is held in memory
 AT_ONCE = 16  # bodies that are held; others wait before they are read
+OF_ONE = 4  # of them, of one user
+GRACE_SECONDS = 60  # in which a body need not come; the rest at _LEAST_RATE, our own time included
 _LEAST_RATE = 16 * 1024  # bytes a second: who comes slower keeps others waiting
 _FIELDS = names.some_of(tuple(FILE))
+
+
+class Slots:
+    """Who may hold a body: so many requests at once, and not all of them one user's."""
+
+    def __init__(self) -> None:
+        self._every = anyio.CapacityLimiter(AT_ONCE)
+        self._of: WeakValueDictionary[int, anyio.CapacityLimiter] = WeakValueDictionary()
+
+    @contextlib.asynccontextmanager
+    async def take(self, user_n: int) -> AsyncIterator[None]:
+        """Wait for a place."""
+        mine = self._of.get(user_n)
+        if mine is None:
+            mine = self._of[user_n] = anyio.CapacityLimiter(OF_ONE)
+        async with mine, self._every:
+            yield
 
 
 async def add(request: Request) -> Response:
@@ -33,16 +55,17 @@ async def add(request: Request) -> Response:
     query = parse.query(request)
     token = parse.need_token(request, query)
 
-    def check() -> tuple[Folder, tuple[str, ...], Once | None]:
+    def check() -> tuple[int, Folder, tuple[str, ...], Once | None]:
         caller = service.accounts.caller(token)
         folder = service.library.folder_to_fill(caller, request.path_params["id"])
         wanted = _FIELDS(query["fields"]) if "fields" in query else tuple(FILE)
-        return folder, wanted, parse.once(request, holder(caller.user))
+        return caller.user.n, folder, wanted, parse.once(request, holder(caller.user))
 
     try:
         boundary = parse.boundary(request.headers.get("content-type", ""))
-        folder, wanted, once = await run_in_threadpool(check)
-        async with request.app.state.batches:
+        user_n, folder, wanted, once = await run_in_threadpool(check)
+        slots: Slots = request.app.state.batches
+        async with slots.take(user_n):
             body = await _body(request)
             return await in_turn(
                 request, lambda: _keep(request, folder, boundary, body, wanted, once)
@@ -53,16 +76,22 @@ async def add(request: Request) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    """The whole body. Raises TooLarge, before it comes where its length is told."""
+    """The whole body. Raises TooLarge, before it comes where its length is told; TimedOut"""
     refusal = TooLarge(f"A batch has at most {MAX_BODY} bytes, its headers included.")
     if parse.content_length(request) > MAX_BODY:
         raise refusal
     blocks, size = [], 0
-    async for block in parse.body(request, _LEAST_RATE):
-        blocks.append(block)
-        size += len(block)
-        if size > MAX_BODY:
-            raise refusal
+    try:
+        with anyio.fail_after(GRACE_SECONDS) as scope:
+            least = scope.deadline
+            async for block in parse.body(request, _LEAST_RATE):
+                blocks.append(block)
+                size += len(block)
+                if size > MAX_BODY:
+                    raise refusal
+                scope.deadline = least + size / _LEAST_RATE
+    except TimeoutError:
+        raise TimedOut(f"Less than {_LEAST_RATE} bytes a second came.") from None
     return b"".join(blocks)
 
 

@@ -1332,8 +1332,11 @@ class Rows:
 
     def add_repeat(self, key_hash: str, request: str, answer: str, expires: int) -> None:
         """Remember a request; one of this key that is over goes."""
-        self._db.execute(delete(repeats).where(repeats.c.key_hash == key_hash))
+        self.delete_repeat(key_hash)
         self._insert(repeats, key_hash=key_hash, request=request, answer=answer, expires=expires)
+
+    def delete_repeat(self, key_hash: str) -> None:
+        self._db.execute(delete(repeats).where(repeats.c.key_hash == key_hash))
 
     def delete_old_repeats(self, now: int) -> None:
         self._db.execute(delete(repeats).where(repeats.c.expires <= now))

@@ -129,10 +129,15 @@ class Galleries:
         """A gallery to add to. Raises Forbidden."""
         held = self.held(name, user, editors)
         if not held.may_add:
-            if held.folder.owner_n is None and not self._policy.anonymous:
-                raise Forbidden("This service takes files of signed-in users only.", "forbidden")
+            if held.folder.owner_n is None:
+                self.need_anonymous()
             raise _not_allowed(held.folder)
         return held.folder
+
+    def need_anonymous(self) -> None:
+        """Raises Forbidden where files need an account."""
+        if not self._policy.anonymous:
+            raise Forbidden("This service takes files of signed-in users only.", "forbidden")
 
     def save(self, folder: Folder, title: str | None, ids: Sequence[str]) -> None:
         """Set the title and, where `ids` names items, the order; other items are deleted."""

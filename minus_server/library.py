@@ -323,26 +323,29 @@ class Library:
     ) -> Folder:
         """Make a folder: a user's, or nobody's, which whoever holds its `editor_id` may change.
 
-        Raises Replayed, with its id, where that was done before.
+        Raises Replayed, with its id, where that was done before; NotSignedIn.
         """
         now, folder_id = self._now(), names.new_id()
-        with self._catalog.write() as rows:
-            if once is not None:
-                once.begin(rows, now, [name])
-                once.keep(rows, now, [name], [folder_id])
-            rows.add_folder(
-                id=folder_id,
-                owner_n=owner.n if owner else None,
-                editor_id=None if owner else names.new_id(),
-                name=name,
-                is_public=is_public,
-                created=now,
-                updated=now,
-                last_visit=now,
-            )
-            if owner is not None and is_public:
-                rows.add_to_user(owner.n, "shared", 1)
-            return _current(rows, folder_id)
+        try:
+            with self._catalog.write() as rows:
+                if once is not None:
+                    once.begin(rows, now, [name])
+                    once.keep(rows, now, [name], [folder_id])
+                rows.add_folder(
+                    id=folder_id,
+                    owner_n=owner.n if owner else None,
+                    editor_id=None if owner else names.new_id(),
+                    name=name,
+                    is_public=is_public,
+                    created=now,
+                    updated=now,
+                    last_visit=now,
+                )
+                if owner is not None and is_public:
+                    rows.add_to_user(owner.n, "shared", 1)
+                return _current(rows, folder_id)
+        except IntegrityError:
+            raise NotSignedIn("The account was deleted meanwhile.") from None
 
     def change_folder(self, caller: Caller, folder_id: str, changes: dict[str, Any]) -> Folder:
         """Set name, is_public or item_ordering of a folder of the caller's."""
@@ -658,21 +661,26 @@ class Library:
             return rows.reserve_unowned(size, self._policy.anonymous_total)
         return rows.reserve(owner_n, size)
 
-    def reserve_for(self, n: int, size: int) -> Upload:
-        """Let an upload hold so much room in all. -> the upload"""
+    def reserve_for(self, n: int, size: int, ahead: int = 0) -> Upload:
+        """Let an upload hold so much room in all. -> the upload
+
+        ahead   bytes beyond them, where there is room for those too
+        """
         with self._catalog.write() as rows:
             upload = _there(rows.upload_by_number(n))
             if upload.owner_n is None:
                 self.need_size(size)
-            if not self.reserve(rows, upload.owner_n, size - upload.reserved):
-                raise _no_room()
-            rows.change_upload(n, {"reserved": size})
-        return replace(upload, reserved=size)
+            for held in (size + ahead, size):
+                if self.reserve(rows, upload.owner_n, held - upload.reserved):
+                    rows.change_upload(n, {"reserved": held})
+                    return replace(upload, reserved=held)
+        raise _no_room()
 
-    def end_upload(self, n: int, expired_by: int | None = None) -> bool:
+    def end_upload(self, n: int, expired_by: int | None = None, once: Once | None = None) -> bool:
         """Give up an upload, its room and its bytes; one that became a file is only forgotten.
 
-        expired_by   only where its time was over then. -> whether there was one
+        expired_by   only where its time was over then
+        once         what began it, forgotten with it. -> whether there was one
         """
         with self._catalog.write() as rows:
             upload = rows.upload_by_number(n)
@@ -680,6 +688,8 @@ class Library:
                 return False
             rows.delete_upload(n)
             self.reserve(rows, upload.owner_n, -upload.reserved)
+            if once is not None:
+                once.forget(rows)
         self.forget_bytes(upload)
         return True
 
@@ -717,8 +727,20 @@ class Library:
     def _unowned_room(self) -> int:
         """The bytes that galleries without an owner may still take."""
         with self._catalog.read() as rows:
-            spent = rows.unowned_bytes() + rows.unowned_bytes("reserved")
+            return self._room_left(rows)
+
+    def _room_left(self, rows: Rows) -> int:
+        spent = rows.unowned_bytes() + rows.unowned_bytes("reserved")
         return self._policy.anonymous_total - spent
+
+    def need_room(self, rows: Rows, size: int, held: int = 0) -> None:
+        """Hold nothing back for a file without an owner, but refuse early what cannot be.
+
+        held   bytes of it that are reserved. Raises TooLarge, QuotaExceeded.
+        """
+        self.need_size(size)
+        if size - held > self._room_left(rows):
+            raise _no_room()
 
     def need_size(self, size: int) -> None:
         """Raises TooLarge for a file that a gallery without an owner does not take."""

@@ -23,7 +23,7 @@ from minus_server.blobs import BlobMissing
 from minus_server.catalog import Entry, File, Folder, User
 from minus_server.errors import NotFound, Refused
 from minus_server.galleries import Held
-from minus_server.web import Visit, is_own, session_user, set_session
+from minus_server.web import EDITOR_COOKIE, Visit, is_own, session_user, set_session
 from minus_server.wire import date, ending
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 ITEMS_PER_PAGE = 1_000
 GALLERIES_PER_PAGE = 48
-EDITOR_COOKIE = "editor"  # editor ids of galleries that this browser made without an account
 _EDITOR_SECONDS = 365 * 24 * 3600
 _MAX_EDITORS = 40  # newest first, so that the cookie stays small
 _TEXT_SHOWN = 64 * 1024  # bytes of a text file

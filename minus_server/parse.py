@@ -64,11 +64,12 @@ async def body(request: Request, rate: int = LEAST_RATE) -> AsyncIterator[bytes]
 
 def _length(request: Request) -> int | None:
     declared = request.headers.get("content-length")
-    return int(declared) if declared and declared.isascii() and declared.isdigit() else None
+    is_number = declared and declared.isascii() and declared.isdigit()
+    return names.length(declared) if declared and is_number else None
 
 
 def content_length(request: Request) -> int:
-    """The declared length of the body in bytes, 0 where it is not declared."""
+    """The declared length of the body in bytes, 0 where it is not declared. Raises TooLarge"""
     return _length(request) or 0
 
 

@@ -67,6 +67,10 @@ class Once:
         answer, expires = json.dumps(made), now + REPEAT_SECONDS
         rows.add_repeat(self._key_hash, self._request(what), answer, expires)
 
+    def forget(self, rows: Rows) -> None:
+        """Nothing came of it after all: the key is free again."""
+        rows.delete_repeat(self._key_hash)
+
     def masked(self, secret: str) -> str:
         """A secret as the catalog may hold it, and back again: only who has the key can read it."""
         mask = hashlib.sha256(f"secret\0{self.who}\0{self.key}".encode()).digest()

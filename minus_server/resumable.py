@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from minus_server import names
 from minus_server.accounts import Clock, hash_secret
 from minus_server.blobs import BlobMissing, Writer
 from minus_server.catalog import Catalog, File, Folder, Upload
@@ -19,13 +20,14 @@ from minus_server.errors import (
     TooLarge,
 )
 from minus_server.library import MAX_UNOWNED_ITEMS, Incoming, Library, no_upload
-from minus_server.names import new_secret
 from minus_server.repeats import Once
 from minus_server.store import Store
 
 UPLOAD_SECONDS = 7 * 24 * 3600  # without a byte; then it ends
 UNOWNED_SECONDS = 24 * 3600  # the same, without an account
 SAVE_EVERY = 32 << 20  # bytes that a crash may cost
+_AHEAD = 32 << 20  # bytes, of room that is reserved before they come
+_MIB = 1 << 20
 _RUNNING = 64  # digests kept between the requests of an upload
 _AT_ONCE = 100
 
@@ -79,23 +81,24 @@ class Resumables:
     def create(self, folder: Folder, plan: Plan, once: Once | None = None) -> tuple[str, Upload]:
         """Begin an upload into the folder, and reserve room for it. -> its secret, the upload
 
+        Without an owner room is reserved as the bytes come: nobody would pay for what never does.
         Raises QuotaExceeded, TooLarge; Replayed, with the masked secret, where that was done.
         """
-        now, secret = self._now(), new_secret()
+        now, secret = self._now(), names.new_secret()
         what = [plan.name, plan.size, plan.digest]
         with self._catalog.write() as rows:
             if once is not None:
                 once.begin(rows, now, what)
                 once.keep(rows, now, what, [once.masked(secret)])
             if folder.owner_n is None:
-                self._library.need_size(plan.size or 0)
+                self._library.need_room(rows, plan.size or 0)
                 if rows.count_uploads(folder.n) >= MAX_UNOWNED_ITEMS:
                     raise TooLarge(f"Without an account, {MAX_UNOWNED_ITEMS} uploads are the most.")
             upload = self._library.add_upload(
                 rows,
                 folder,
                 secret,
-                reserved=plan.size or 0,
+                reserved=0 if folder.owner_n is None else plan.size or 0,
                 resumable=True,
                 name=plan.name,
                 caption=plan.caption,
@@ -114,25 +117,30 @@ class Resumables:
             raise no_upload()
         return upload
 
-    def file(self, upload: Upload) -> File | None:
+    def file(self, upload: Upload, once: Once | None = None) -> File | None:
         """The file that became of it, made now where its bytes are all there; None before that.
 
-        Raises NotFound where it was deleted since, DigestMismatch.
+        once   as for `end`. Raises NotFound where it was deleted since, DigestMismatch.
         """
         if upload.file_id is not None:
             return self._library.linked_file(upload.file_id)
-        return self.finish(upload, self._open(upload)) if upload.arrived == upload.size else None
+        if upload.arrived != upload.size:
+            return None
+        return self.finish(upload, self._open(upload), once)
 
-    def end(self, upload: Upload) -> None:
-        """Give it up; a file that became of it stays."""
-        self._library.end_upload(upload.n)
+    def end(self, upload: Upload, once: Once | None = None) -> None:
+        """Give it up; a file that became of it stays.
+
+        once   the creation, which failed by this: its key is free again
+        """
+        self._library.end_upload(upload.n, once=once)
         with self._lock:
             self._running.pop(upload.n, None)
 
-    def piece(self, upload: Upload, announced: Announced) -> "Piece":
+    def piece(self, upload: Upload, announced: Announced, once: Once | None = None) -> "Piece":
         """Open an upload for the bytes of one request.
 
-        Raises OffsetMismatch, BadRequest, TooLarge, QuotaExceeded.
+        once   as for `end`. Raises OffsetMismatch, BadRequest, TooLarge, QuotaExceeded.
         """
         if announced.offset not in (None, upload.arrived):
             raise self.elsewhere(upload)
@@ -140,9 +148,9 @@ class Resumables:
         end = upload.arrived + announced.length
         if upload.size is not None and end > upload.size:
             raise _too_many()
-        if upload.size is None and end > upload.reserved:
-            upload = self._library.reserve_for(upload.n, end)
-        return Piece(self, upload, self._open(upload), announced.checksum)
+        if end > upload.reserved:
+            upload = self._promised(upload, end)
+        return Piece(self, upload, self._open(upload), announced.checksum, once)
 
     def elsewhere(self, upload: Upload) -> OffsetMismatch:
         """The refusal of bytes that do not begin where the upload ends."""
@@ -161,7 +169,7 @@ class Resumables:
         if size is not None and upload.size is None:
             if size < upload.arrived:
                 raise BadRequest("More bytes have arrived than this length.")
-            upload = self._library.reserve_for(upload.n, size)
+            upload = self._promised(upload, size)
             changes["size"] = size
         if digest is not None and upload.digest is None:
             changes["digest"] = digest
@@ -169,6 +177,14 @@ class Resumables:
             with self._catalog.write() as rows:
                 rows.change_upload(upload.n, changes)
         return replace(upload, **changes)
+
+    def _promised(self, upload: Upload, size: int) -> Upload:
+        """Reserve room for so many bytes, which are announced; without an owner only look."""
+        if upload.owner_n is not None:
+            return self._library.reserve_for(upload.n, size)
+        with self._catalog.read() as rows:
+            self._library.need_room(rows, size, upload.reserved)
+        return upload
 
     def _open(self, upload: Upload) -> "_Opened":
         """The bytes of an upload that are there, to go on behind them."""
@@ -183,8 +199,13 @@ class Resumables:
         return _Opened(writer, Incoming.resumed(self._blobs, upload, writer, _too_many(), running))
 
     def grow(self, upload: Upload, size: int) -> Upload:
-        """Reserve room for an upload of which the length is not known."""
-        return self._library.reserve_for(upload.n, size)
+        """Reserve room for bytes that came, and, to write a row less often, some of what follows.
+
+        That is never more than what came: who holds room has sent half of it.
+        """
+        most = names.MAX_LENGTH if upload.size is None else upload.size
+        ahead = min(size // _MIB * _MIB, _AHEAD, most - size)
+        return self._library.reserve_for(upload.n, size, ahead)
 
     def save(self, upload: Upload, arrived: int) -> Upload:
         """Say that so many bytes are on disk, once they are. Raises NotFound where it ended"""
@@ -206,8 +227,8 @@ class Resumables:
             while len(self._running) > _RUNNING:
                 self._running.popitem(last=False)
 
-    def finish(self, upload: Upload, opened: "_Opened") -> File:
-        """Make the file of an upload whose bytes are all there."""
+    def finish(self, upload: Upload, opened: "_Opened", once: Once | None) -> File:
+        """Make the file of an upload whose bytes are all there; `once` as for `end`."""
         with self._catalog.read() as rows:
             folder = rows.folder(upload.folder_id)
         try:
@@ -221,7 +242,7 @@ class Resumables:
                 caption=upload.caption,
             )
         except DigestMismatch:  # its bytes can never become right
-            self.end(upload)
+            self.end(upload, once)
             raise
         finally:
             opened.writer.close()
@@ -264,7 +285,7 @@ class Piece:
     """The bytes of one request on their way into an upload.
 
     What came is saved even where the rest does not; a piece with a checksum is saved whole or
-    not at all.
+    not at all, and one with too many bytes never ends its upload.
     """
 
     def __init__(
@@ -273,25 +294,31 @@ class Piece:
         upload: Upload,
         opened: _Opened,
         checksum: tuple[str, bytes] | None,
+        once: Once | None,
     ) -> None:
         self.upload = upload
         self._uploads = uploads
         self._opened = opened
+        self._once = once
         self._before = opened.incoming.running and opened.incoming.running.copy()
         self._said = checksum and checksum[1]
         self._check = hashlib.new(checksum[0], usedforsecurity=False) if checksum else None
         self._failed = False
+        self._too_many = False
 
     def write(self, blocks: Sequence[bytes]) -> None:
         """Add bytes. Raises TooLarge, QuotaExceeded."""
         incoming = self._opened.incoming
         end = incoming.size + sum(map(len, blocks))
-        if self.upload.size is None and end > self.upload.reserved:
+        if self.upload.reserved < end <= incoming.room:
             self.upload = replace(
                 self.upload, reserved=self._uploads.grow(self.upload, end).reserved
             )
         try:
             incoming.write(blocks)
+        except TooLarge:
+            self._too_many = True
+            raise
         except OSError:
             self._failed = True  # the digest may know of bytes that are not there
             incoming.running = None
@@ -299,7 +326,7 @@ class Piece:
         if self._check is not None:
             for block in blocks:
                 self._check.update(block)
-        elif incoming.size - self.upload.arrived >= SAVE_EVERY:
+        elif incoming.size - self.upload.arrived >= SAVE_EVERY and incoming.size < incoming.room:
             self._save()
 
     def _save(self) -> None:
@@ -315,13 +342,16 @@ class Piece:
         try:
             self._settle(whole=whole)
             if whole and self.upload.arrived == self.upload.size:
-                return self._uploads.finish(self.upload, self._opened)
+                return self._uploads.finish(self.upload, self._opened, self._once)
             return None
         finally:
             self._uploads.let_go(self.upload, self._opened)
 
     def _settle(self, *, whole: bool) -> None:
         incoming = self._opened.incoming
+        if self._too_many:
+            incoming.running, incoming.size = None, self.upload.arrived
+            return
         right = self._check is None or self._check.digest() == self._said
         if self._check is None or (whole and right and not self._failed):
             self._save()

@@ -2,7 +2,8 @@
 
 from minus_server import names
 from minus_server.accounts import Clock, hash_secret
-from minus_server.catalog import Catalog, User
+from minus_server.catalog import Catalog, IntegrityError, User
+from minus_server.errors import NotSignedIn
 
 SESSION_SECONDS = 30 * 24 * 3600
 LINK_SECONDS = 60  # for a one-time link to be opened
@@ -16,7 +17,7 @@ class Sessions:
         self._clock = clock
 
     def open(self, user: User) -> str:
-        """Begin a session. -> its secret"""
+        """Begin a session. -> its secret. Raises NotSignedIn where the account is gone"""
         return self._add(user.n, SESSION_SECONDS, once=False)
 
     def user(self, secret: str) -> User | None:
@@ -41,9 +42,12 @@ class Sessions:
 
     def _add(self, user_n: int, seconds: int, *, once: bool) -> str:
         secret, now = names.new_secret(), int(self._clock())
-        with self._catalog.write() as rows:
-            rows.delete_old_sessions(now)
-            rows.add_session(
-                token_hash=hash_secret(secret), user_n=user_n, once=once, expires=now + seconds
-            )
+        try:
+            with self._catalog.write() as rows:
+                rows.delete_old_sessions(now)
+                rows.add_session(
+                    token_hash=hash_secret(secret), user_n=user_n, once=once, expires=now + seconds
+                )
+        except IntegrityError:
+            raise NotSignedIn("The account was deleted meanwhile.") from None
         return secret

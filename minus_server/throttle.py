@@ -5,6 +5,7 @@ never longer than LONGEST_PAUSE. Whoever comes from elsewhere is delayed a littl
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 
 from minus_server.accounts import Clock, hash_secret
@@ -33,11 +34,14 @@ class SignIns:
     def __init__(self, catalog: Catalog, clock: Clock) -> None:
         self._catalog = catalog
         self._clock = clock
+        self._lock = threading.Lock()
+        self._trying: Counter[str] = Counter()  # tries under way, by account and address
 
     def begin(self, account: str, address: str) -> None:
-        """Count a try as a wrong one, until `passed` says that it was not.
+        """Count a try as a wrong one, until `end` says that it was not.
 
-        Counted before the password is looked at, so that tries at once pay as those in turn do.
+        Counted before the password is looked at, so that tries at once pay as those in turn do;
+        but nobody waits for those under way, which are few: they may all be right.
         Raises TooMany, uncounted, while the pause after the last one lasts.
         """
         now = int(self._clock())
@@ -45,22 +49,33 @@ class SignIns:
         with self._catalog.write() as rows:
             count, last = rows.failures(pair)
             count, age = _faded(count, now - last), now - last
-            if 0 <= age < _pause(count):  # a clock that was set back keeps nobody out
-                raise _wait(_pause(count) - age)
+            with self._lock:
+                pause = _pause(count - self._trying[pair])
+            if 0 <= age < pause:  # a clock that was set back keeps nobody out
+                raise _wait(pause - age)
             rows.forget_failures(now - _FORGOTTEN, _MOST_ROWS)
             rows.set_failures(pair, count + 1, now)
             for key in others:
                 held, before = rows.failures(key)
                 rows.set_failures(key, _faded(held, now - before) + 1, now)
+            with self._lock:  # before the next one who begins looks
+                self._trying[pair] += 1
 
-    def passed(self, account: str, address: str) -> None:
-        """Take a try back: the password was right."""
+    def end(self, account: str, address: str, *, right: bool) -> None:
+        """The password was looked at: take the try back where it was right."""
         pair, *others = _keys(account, address)
-        with self._catalog.write() as rows:
-            rows.set_failures(pair, 0, 0)
-            for key in others:
-                held, last = rows.failures(key)
-                rows.set_failures(key, held - 1, last)
+        try:
+            if right:
+                with self._catalog.write() as rows:
+                    rows.set_failures(pair, 0, 0)
+                    for key in others:
+                        held, last = rows.failures(key)
+                        rows.set_failures(key, held - 1, last)
+        finally:
+            with self._lock:
+                self._trying[pair] -= 1
+                if not self._trying[pair]:
+                    del self._trying[pair]
 
     def delay(self, account: str, address: str) -> float:
         """The seconds that the answer to a sign-in waits."""

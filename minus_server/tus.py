@@ -32,7 +32,7 @@ from minus_server.errors import (
 )
 from minus_server.galleries import UNTITLED
 from minus_server.library import no_upload
-from minus_server.repeats import Replayed, holder
+from minus_server.repeats import Once, Replayed, holder
 from minus_server.resumable import Announced, Plan
 from minus_server.service import Service
 from minus_server.uploads import Feed, drain, in_turn
@@ -42,6 +42,7 @@ from minus_server.wire import Wire, date, http_date
 VERSION = "1.0.0"
 PATIENCE = 5  # seconds that a request waits for an older one to let go of its upload
 _EXTENSIONS = "creation,creation-with-upload,creation-defer-length,termination,checksum,expiration"
+_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST"
 _BYTES = "application/offset+octet-stream"
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -160,7 +161,7 @@ async def _create(request: Request, find: Callable[[], tuple[Folder, str]]) -> R
         if announced and plan.size is not None and announced.length > plan.size:
             raise BadRequest("The body is longer than the Upload-Length.")
         try:
-            return _Begun(*service.resumables.create(folder, plan, once), announced)
+            return _Begun(*service.resumables.create(folder, plan, once), once, announced)
         except Replayed as first:
             if once is None:
                 raise
@@ -168,14 +169,14 @@ async def _create(request: Request, find: Callable[[], tuple[Folder, str]]) -> R
             found = service.resumables.find(secret)
             if found.file_id is not None:
                 service.resumables.file(found)  # which may have been deleted since
-            return _Begun(secret, found, None, is_new=False)
+            return _Begun(secret, found, once, None, is_new=False)
 
     begun = await run_in_threadpool(create)
     upload, file = begun.upload, None
     if begun.announced is not None:
-        upload, file = await _first_bytes(request, upload, begun.announced)
+        upload, file = await _first_bytes(request, begun, begun.announced)
     elif upload.size == 0:
-        file = await in_turn(request, partial(service.resumables.file, upload))
+        upload, file = await _empty(request, begun)
     response = Response(status_code=201, headers=_state(upload, file))
     response.headers["Location"] = f"{wire.base}uploads/{begun.secret}"
     if not begun.is_new:
@@ -190,23 +191,37 @@ class _Begun:
 
     secret: str
     upload: Upload
+    once: Once | None
     announced: Announced | None  # what the body brings, which is none on a repeat
     is_new: bool = True
 
 
 async def _first_bytes(
-    request: Request, upload: Upload, announced: Announced
+    request: Request, begun: _Begun, announced: Announced
 ) -> tuple[Upload, File | None]:
     """Take the body that came with the creation; refused, it leaves no upload behind."""
     service: Service = request.app.state.service
+    upload, once = begun.upload, begun.once
     try:
         async with _turns(request).take(upload) as turn:
-            return await _receive(request, turn, upload, announced)
+            return await _receive(request, turn, upload, announced, once)
     except BaseException as error:
         broken = isinstance(error, ClientDisconnect | TimedOut | OffsetMismatch)
-        if not (broken and "idempotency-key" in request.headers):  # which leads to it again
-            await run_in_threadpool(service.resumables.end, upload)
+        if not (broken and once):  # the key leads to it again
+            await run_in_threadpool(service.resumables.end, upload, once)
         raise
+
+
+async def _empty(request: Request, begun: _Begun) -> tuple[Upload, File | None]:
+    """Make the file of an upload of no bytes, once, however many creations with one key ask."""
+    resumables = request.app.state.service.resumables
+
+    def made() -> tuple[Upload, File | None]:
+        found = resumables.find(begun.secret)
+        return found, resumables.file(found, begun.once)
+
+    async with _turns(request).take(begun.upload):
+        return await in_turn(request, made)
 
 
 def _turns(request: Request) -> Turns:
@@ -259,22 +274,28 @@ def _announced(request: Request, offset: int) -> Announced:
 
 
 async def _receive(
-    request: Request, turn: Turn, upload: Upload, announced: Announced
+    request: Request,
+    turn: Turn,
+    upload: Upload,
+    announced: Announced,
+    once: Once | None = None,
 ) -> tuple[Upload, File | None]:
     """Take the body into the upload. -> the upload, the file once all of it is there"""
     service: Service = request.app.state.service
-    piece = await run_in_threadpool(service.resumables.piece, upload, announced)
+    piece = await run_in_threadpool(service.resumables.piece, upload, announced, once)
     feed = Feed(piece.write)
-    whole, file = False, None
+    came = whole = False
+    file = None
     try:
         with turn.reading:
             async for block in parse.body(request):
                 await feed.write(block)
-            whole = True
+            came = True
     finally:
         try:
             await feed.hand_over()
             await feed.written()
+            whole = came
         finally:
             file = await in_turn(request, partial(piece.end, whole=whole))
     if not whole:
@@ -296,7 +317,7 @@ async def upload(request: Request) -> Response:
         return await _show(request)
     answer = {"HEAD": _look, "PATCH": _append, "DELETE": _cancel}.get(method)
     if answer is None:
-        raise HTTPException(405)
+        raise HTTPException(405, headers={"Allow": _METHODS, "Tus-Resumable": VERSION})
     return await _speaks_tus(answer)(request)
 
 
@@ -305,7 +326,7 @@ def _find(request: Request) -> Upload:
     service: Service = request.app.state.service
     found = service.resumables.find(request.path_params["secret"])
     if found.owner_n is None:
-        service.galleries.addable(found.folder_id, None)
+        service.galleries.need_anonymous()  # who may add to the gallery was asked at the creation
         return found
     if token := parse.token(request, parse.query(request)):
         caller = service.accounts.caller(token)
@@ -373,7 +394,7 @@ async def _append(request: Request) -> Response:
         found, file = await in_turn(request, partial(_settled, request))
         if file is None:
             found, file = await _receive(request, turn, found, announced)
-        elif offset != found.arrived or announced.length:
+        elif offset != found.arrived or await _brings_more(request):
             raise request.app.state.service.resumables.elsewhere(found)
     state = _state(found, file)
     if file is None or not parse.prefers_representation(request):
@@ -382,6 +403,13 @@ async def _append(request: Request) -> Response:
     response = json_response(wire.file(file))
     response.headers.update(state)
     return response
+
+
+async def _brings_more(request: Request) -> bool:
+    """Tell whether there is a byte in the body."""
+    async for _ in parse.body(request):
+        return True
+    return False
 
 
 async def _cancel(request: Request) -> Response:

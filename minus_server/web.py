@@ -31,6 +31,7 @@ from minus_server.sessions import SESSION_SECONDS
 from minus_server.wire import Wire
 
 SESSION_COOKIE = "sessionid"
+EDITOR_COOKIE = "editor"  # editor ids of galleries that this browser made without an account
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,8 @@ def once_of(request: Request, user: User | None) -> Once | None:
 
 
 def refuse_other_sites(request: Request, *, always: bool = False) -> None:
-    """Raises Forbidden where a page of another site asks with our cookie (or at all: `always`)."""
-    if not always and session_cookie(request) not in request.cookies:
+    """Raises Forbidden where a page of another site asks with our cookies (or at all: `always`)."""
+    if not always and request.cookies.keys().isdisjoint((session_cookie(request), EDITOR_COOKIE)):
         return
     site = request.headers.get("sec-fetch-site", "none").lower()
     origin = request.headers.get("origin")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069/\\:*?"<>|]')
 _RESERVED = re.compile(r"(?i)(con|conin\$|conout\$|prn|aux|nul|(?:com|lpt)[0-9¹²³]) *(\..*)?")
 _MAX_NAME = 240  # bytes
+_NUMBER = len(f" ({names.MAX_ORDER})")  # bytes that the longest number takes
 _MAX_ENDING = 20  # bytes of a name's end that are kept when it is cut
 
 
@@ -33,12 +34,17 @@ def member_name(name: str) -> str:
 
 def _shortened(name: str, more: str = "") -> str:
     """The name with `more` before its ending, cut to what file systems take."""
+    cut, ending = _cut(name, len(more.encode()))
+    return (cut + more + ending).rstrip(". ")
+
+
+def _cut(name: str, room: int) -> tuple[str, str]:
+    """Stem and ending of a name, with room for so many bytes between them."""
     stem, dot, ending = name.rpartition(".")
     if not stem or len(ending.encode()) > _MAX_ENDING:
         stem, dot, ending = name, "", ""
-    room = _MAX_NAME - len(f"{more}{dot}{ending}".encode())
-    cut = stem.encode()[:room].decode(errors="ignore")
-    return (cut + more + dot + ending).rstrip(". ")
+    most = _MAX_NAME - len(f"{dot}{ending}".encode()) - room
+    return stem.encode()[:most].decode(errors="ignore"), dot + ending
 
 
 class Named(Protocol):
@@ -52,18 +58,21 @@ class MemberNames:
     """Names of members, one after the other; of those that are alike each gets a number."""
 
     def __init__(self) -> None:
-        self._taken: dict[str, int] = {}  # each with the number that its last namesake got
+        self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}  # the last of each stem; long names may share one
 
     def take(self, file_name: str) -> str:
         """The next member's name, which differs from all before it on every system."""
-        taken = self._taken
         candidate = name = member_name(file_name)
-        number = taken.get(_folded(name), 0)
-        while _folded(candidate) in taken:
-            number += 1
-            candidate = _shortened(name, f" ({number + 1})")
-        taken[_folded(name)] = number
-        taken.setdefault(_folded(candidate), 0)
+        if (folded := _folded(candidate)) in self._taken:
+            stem = _folded("".join(_cut(name, _NUMBER)))
+            number = self._numbers.get(stem, 1)
+            while folded in self._taken:
+                number += 1
+                candidate = _shortened(name, f" ({number})")
+                folded = _folded(candidate)
+            self._numbers[stem] = number
+        self._taken.add(folded)
         return candidate
 
 

@@ -1367,3 +1367,23 @@ def test_thousands_of_namesakes_are_numbered_in_one_go() -> None:
     found = zips.member_names(cast("list[Any]", files))
     assert (found[0], found[1], found[-1]) == ("image.png", "image (2).png", "image (20000).png")
     assert len(set(found)) == len(files)
+
+
+def test_long_names_that_are_cut_to_one_stem_are_numbered_in_a_few_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps, shortened = 0, zips._shortened
+
+    def counted(name: str, more: str = "") -> str:
+        nonlocal steps
+        steps += 1
+        return shortened(name, more)
+
+    monkeypatch.setattr(zips, "_shortened", counted)
+    for prefix in ("x" * 236, "é" * 118, "e\u0301" * 78 + "xx"):
+        members, steps = zips.MemberNames(), 0
+        found = [members.take(f"{prefix}{number:04}") for number in range(1000) for _ in range(2)]
+        assert len({unicodedata.normalize("NFC", name) for name in found}) == 2000
+        assert max(len(name.encode()) for name in found) <= 240
+        assert found[:4] == [f"{prefix}0000", f"{prefix} (2)", f"{prefix}0001", f"{prefix} (3)"]
+        assert steps <= 4 * len(found)

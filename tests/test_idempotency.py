@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlencode
 
 import pytest
@@ -23,6 +24,7 @@ from tests.rawhttp import (
     multipart,
     new_user,
     part,
+    receive,
 )
 from tests.test_durability import incoming, sound
 from tests.test_wire_tus import BYTES, TUS, metadata
@@ -270,6 +272,57 @@ def test_an_upload_whose_creation_was_cut_off_is_found_again_by_its_key(
         rest = LARGE[int(offset) :]
         done = call(alice.port, "PATCH", target, {**who, **BYTES, "Upload-Offset": offset}, rest)
     assert alice.raw({"id": done.headers["Minus-File"]}).body == LARGE
+
+
+def test_a_creation_that_was_refused_leaves_its_key_free(
+    service: Service, alice: Client, folder: Row
+) -> None:
+    path = f"/api/v2/folders/{folder['id']}/uploads"
+    wrong_whole = {"Repr-Digest": f"sha-256=:{'A' * 43}=:"}
+    wrong_piece = {"Upload-Checksum": f"sha256 {'A' * 43}="}
+    refusals: list[tuple[int, int, Mapping[str, str], bytes]] = [
+        (400, 6, wrong_whole, b"123456"),
+        (400, 0, wrong_whole, b""),
+        (460, 6, wrong_piece, b"123"),
+    ]
+    for status, size, wrong, body in refusals:
+        named = {**TUS, **BYTES, **alice.bearer(), "Idempotency-Key": next(keys)}
+        named["Upload-Length"] = str(size)
+        assert call(service.port, "POST", path, {**named, **wrong}, body).status == status
+        again = call(service.port, "POST", path, named, body)
+        assert (again.status, again.headers["Idempotency-Replayed"]) == (201, None)
+        assert again.headers["Upload-Offset"] == str(len(body))
+    sound(service)
+
+
+def test_a_creation_with_too_many_bytes_leaves_its_key_free(
+    service: Service, alice: Client, folder: Row
+) -> None:
+    path = f"/api/v2/folders/{folder['id']}/uploads"
+    named = {**TUS, **BYTES, **alice.bearer(), "Idempotency-Key": next(keys)}
+    named |= {"Upload-Length": "3"}
+    chunked = {**named, "Host": f"{HOST}:{alice.port}", "Transfer-Encoding": "chunked"}
+    with connect(alice.port) as sock:
+        sock.sendall(head("POST", path, chunked) + b"4\r\n1234\r\n0\r\n\r\n")
+        assert error_of(receive(sock)) == (413, "too_large")
+    again = call(service.port, "POST", path, named, b"123")
+    assert (again.status, again.headers["Idempotency-Replayed"]) == (201, None)
+    assert len(files_of(alice, folder)) == 1
+
+
+def test_creations_of_no_bytes_at_the_same_time_make_one_file(
+    service: Service, alice: Client, folder: Row
+) -> None:
+    path = f"/api/v2/folders/{folder['id']}/uploads"
+    for _ in range(3):
+        named = {**TUS, **alice.bearer(), "Upload-Length": "0", "Idempotency-Key": next(keys)}
+        with ThreadPoolExecutor(16) as threads:
+            tries = [threads.submit(call, service.port, "POST", path, named) for _ in range(16)]
+        answers = [found.result() for found in tries]
+        assert [answer.status for answer in answers] == [201] * 16
+        assert len({answer.headers["Minus-File"] for answer in answers}) == 1
+    assert len(files_of(alice, folder)) == 3
+    sound(service)
 
 
 def test_the_catalog_tells_no_address_of_an_upload(own_service: Service) -> None:

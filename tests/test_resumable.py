@@ -16,7 +16,14 @@ from minus_server import tus
 from minus_server.blobs import FolderWriter
 from minus_server.catalog import File, Folder, Upload, User
 from minus_server.check import check
-from minus_server.errors import DigestMismatch, InUse, NotFound, QuotaExceeded, TooLarge
+from minus_server.errors import (
+    DigestMismatch,
+    InUse,
+    NotFound,
+    NotSignedIn,
+    QuotaExceeded,
+    TooLarge,
+)
 from minus_server.library import FORM_OVERHEAD, RESERVED_FROM, Library
 from minus_server.policy import Policy
 from minus_server.resumable import (
@@ -76,7 +83,11 @@ class Site:
 
     def send(self, secret: str, data: bytes, *, whole: bool = True) -> File | None:
         piece = self.resumables.piece(self.resumables.find(secret), Announced(length=len(data)))
-        piece.write([data[start : start + 1_000_000] for start in range(0, len(data), 1_000_000)])
+        try:
+            piece.write([data[at : at + 1_000_000] for at in range(0, len(data), 1_000_000)])
+        except BaseException:
+            piece.end(whole=False)
+            raise
         return piece.end(whole=whole)
 
     def put(self, folder: Folder, size: int = SIZE) -> File:
@@ -148,13 +159,10 @@ def at_once(work: Callable[[int], None]) -> None:
     assert failed == []
 
 
-def test_s34_forty_reservations_at_once_get_what_room_there_is(
-    tmp_path: Path, *, owned: bool
-) -> None:
+def test_s34_forty_reservations_at_once_get_what_room_there_is(tmp_path: Path) -> None:
     room = ROOM * SIZE + SIZE - 1
-    policy = Policy(anonymous_total=room, galleries_an_hour=10**6)
-    with opened(tmp_path / "data", room, policy) as site:
-        folder, got = site.folder(owned=owned), list[str]()
+    with opened(tmp_path / "data", room) as site:
+        folder, got = site.folder(), list[str]()
 
         def reserve(_: int) -> None:
             with suppress(QuotaExceeded):
@@ -162,12 +170,34 @@ def test_s34_forty_reservations_at_once_get_what_room_there_is(
 
         at_once(reserve)
         assert len(got) == ROOM
-        assert site.counted(owned=owned) == (0, ROOM * SIZE)
+        assert site.counted() == (0, ROOM * SIZE)
         with pytest.raises(QuotaExceeded):
             site.put(folder)
         for secret in got:
             site.send(secret, bytes(SIZE))
-        assert site.counted(owned=owned) == (ROOM * SIZE, 0)
+        assert site.counted() == (ROOM * SIZE, 0)
+
+
+def test_s34_forty_uploads_at_once_without_an_account_get_what_room_there_is(
+    tmp_path: Path,
+) -> None:
+    policy = Policy(anonymous_total=ROOM * SIZE + SIZE - 1, galleries_an_hour=10**6)
+    with opened(tmp_path / "data", policy=policy) as site:
+        folder, refused = site.folder(owned=False), list[int]()
+        secrets = [site.begin(folder)[0] for _ in range(THREADS)]
+
+        def send(number: int) -> None:
+            try:
+                site.send(secrets[number], bytes(SIZE))
+            except QuotaExceeded:
+                refused.append(number)
+
+        at_once(send)
+        assert 0 < len(refused) < THREADS
+        for number in refused:
+            site.resumables.end(site.resumables.find(secrets[number]))
+        kept = THREADS - len(refused)
+        assert site.counted(owned=False) == (kept * SIZE, 0)
 
 
 def test_s34_forty_threads_that_reserve_finish_and_abandon_leave_the_counters_right(
@@ -227,6 +257,46 @@ def test_a_plain_upload_holds_the_room_that_it_declares(site: Site, *, owned: bo
     assert site.counted(owned=owned) == (SIZE, 0)
 
 
+def test_without_an_account_what_never_comes_holds_no_room(tmp_path: Path) -> None:
+    gib = 1 << 30
+    policy = Policy(anonymous_file=gib, anonymous_total=2 * gib)
+    with opened(tmp_path / "data", policy=policy) as site:
+        folder = site.folder(owned=False)
+        begun = [site.begin(folder, size)[0] for size in (gib, None) for _ in range(10)]
+        assert site.counted(owned=False) == (0, 0)
+        for secret in begun:
+            announced = Announced(length=gib, size=gib)
+            site.resumables.piece(site.resumables.find(secret), announced).end(whole=False)
+        assert site.counted(owned=False) == (0, 0)
+        assert site.put(folder).size == SIZE
+        with pytest.raises(TooLarge):
+            site.begin(folder, gib + 1)
+
+
+def test_without_an_account_room_is_reserved_as_bytes_come(tmp_path: Path) -> None:
+    mib = 1 << 20
+    policy = Policy(anonymous_file=100 * mib, anonymous_total=100 * mib)
+    with opened(tmp_path / "data", policy=policy) as site:
+        folder = site.folder(owned=False)
+        secret, _ = site.begin(folder, 90 * mib)
+        held = []
+        for size in (1, mib, 3 * mib, 40 * mib):
+            site.send(secret, bytes(size))
+            held.append(site.counted(owned=False)[1])
+        assert held == [1, 2 * mib + 1, 8 * mib + 1, 76 * mib + 1]
+        with pytest.raises(QuotaExceeded):
+            site.begin(folder, 25 * mib)
+        other, _ = site.begin(folder, 24 * mib - 1)
+        assert site.send(other, bytes(24 * mib - 1)) is not None
+        with pytest.raises(QuotaExceeded):
+            site.send(secret, bytes(46 * mib - 1))
+        assert site.counted(owned=False) == (24 * mib - 1, 76 * mib + 1)
+        with pytest.raises(QuotaExceeded):
+            site.begin(folder, 1)
+        site.resumables.end(site.resumables.find(secret))
+        assert site.counted(owned=False) == (24 * mib - 1, 0)
+
+
 def test_what_a_kill_cut_is_cleared_and_what_can_go_on_stays(site: Site, *, owned: bool) -> None:
     folder = site.folder(owned=owned)
     data = bytes(range(256)) * 10_000
@@ -238,7 +308,7 @@ def test_what_a_kill_cut_is_cleared_and_what_can_go_on_stays(site: Site, *, owne
     assert len(site.names()) == 3
     site.restart()
     assert len(site.names()) == 1
-    assert site.counted(owned=owned) == (0, len(data))
+    assert site.counted(owned=owned) == (0, len(data) if owned else 1_000_000)
     file = site.send(secret, data[1_000_000:])
     assert file is not None
     assert file.sha256 == hashlib.sha256(data).hexdigest()
@@ -420,20 +490,31 @@ def test_a_gallery_without_an_owner_takes_no_more_than_it_may(tmp_path: Path) ->
 
 
 def test_check_names_room_that_nobody_holds(site: Site) -> None:
-    site.begin(site.folder())
-    site.begin(site.folder(owned=False))
+    held = 100_000
+    site.begin(site.folder(), held)
+    site.send(site.begin(site.folder(owned=False))[0], bytes(held))
     wrong = (
-        (users.c.reserved, f"user alice: reserves 7 bytes, needs {SIZE}"),
-        (totals.c.value, f"without an owner: reserves 7 bytes, needs {SIZE}"),
+        (users.c.reserved, f"user alice: reserves 7 bytes, needs {held}"),
+        (totals.c.value, f"without an owner: reserves 7 bytes, needs {held}"),
     )
     for column, problem in wrong:
         change = update(column.table)
         if column.table is totals:
             change = change.where(totals.c.name == "reserved")
-        for value, problems in ((7, [problem]), (SIZE, [])):
+        for value, problems in ((7, [problem]), (held, [])):
             with site.service.catalog.engine.begin() as connection:
                 connection.execute(change.values({column: value}))
             assert check(site.service).problems == problems
+
+
+def test_who_was_deleted_while_asking_is_not_signed_in(site: Site) -> None:
+    alice = site.alice
+    site.library.remove_user(alice)
+    with pytest.raises(NotSignedIn, match="deleted meanwhile"):
+        site.library.make_folder(alice, "late", is_public=True)
+    for make in (site.service.sessions.open, site.service.sessions.link):
+        with pytest.raises(NotSignedIn, match="deleted meanwhile"):
+            make(alice)
 
 
 def test_a_request_that_does_not_let_go_in_time_is_left_alone(

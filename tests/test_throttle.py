@@ -1,6 +1,7 @@
 """What slows guessers down: rules under a clock that we set, and bodies that drip."""
 
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from minus_server import accounts, galleries, parse
+from minus_server import accounts, galleries, oauth, parse
 from minus_server.accounts import Caller
 from minus_server.catalog import Catalog
 from minus_server.errors import TimedOut, TooMany
@@ -47,6 +48,7 @@ class Door:
     def fail(self, account: str = "alice", address: str = HERE, times: int = 1) -> None:
         for _ in range(times):
             self.rules.begin(account, address)
+            self.rules.end(account, address, right=False)
 
     def wait(self, account: str = "alice", address: str = HERE) -> int | None:
         """How long one is told to wait; None where one may try, which is taken back."""
@@ -54,7 +56,7 @@ class Door:
             self.rules.begin(account, address)
         except TooMany as refusal:
             return int(refusal.headers["Retry-After"])
-        self.rules.passed(account, address)
+        self.rules.end(account, address, right=True)
         return None
 
     def rows(self) -> int:
@@ -187,6 +189,32 @@ def service(tmp_path: Path) -> Iterator[Service]:
     made.accounts.add_user("Alice", PASSWORD)
     yield made
     made.close()
+
+
+def test_right_passwords_that_come_at_once_are_taken(service: Service) -> None:
+    for _ in range(3):
+        assert service.accounts.check_password("alice", "wrong", HERE) is None
+    with ThreadPoolExecutor(oauth.AT_ONCE) as threads:
+        tries = [
+            threads.submit(service.accounts.check_password, "alice", PASSWORD, HERE)
+            for _ in range(8)
+        ]
+    assert all(found.result() is not None for found in tries)
+
+
+def test_guesses_that_come_at_once_pay_as_those_in_turn(service: Service) -> None:
+    def guess(_: int) -> bool:
+        try:
+            assert service.accounts.check_password("alice", "wrong", HERE) is None
+        except TooMany:
+            return False
+        return True
+
+    with ThreadPoolExecutor(oauth.AT_ONCE) as threads:
+        looked_at = sum(threads.map(guess, range(40)))
+    assert 5 <= looked_at < 5 + oauth.AT_ONCE
+    with pytest.raises(TooMany):
+        service.accounts.check_password("alice", PASSWORD, HERE)
 
 
 @pytest.mark.parametrize("name", ["ALICE", " alice ", "nobody"])

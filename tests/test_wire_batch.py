@@ -1,24 +1,33 @@
 """Many small files in one request, one file as a bare body, digests; what a batch costs."""
 
 import base64
+import contextlib
 import hashlib
 import json
+import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from queue import SimpleQueue
 from urllib.parse import quote
 
+import anyio
 import pytest
+from starlette.requests import Request
+from starlette.types import Message
 
+from minus_server import batches
+from minus_server.errors import TimedOut
 from tests.flushes import count_flushes
 from tests.live import Service
 from tests.rawhttp import (
     BOUNDARY,
     FILE,
     FORM,
+    HOST,
     MULTIPART,
     Answer,
     Client,
@@ -27,10 +36,12 @@ from tests.rawhttp import (
     connect,
     drain,
     error_of,
+    head,
     multipart,
     new_user,
     part,
     png,
+    receive,
 )
 from tests.test_durability import sound
 
@@ -429,3 +440,59 @@ def test_a_page_of_very_long_texts_ends_early_and_goes_on(alice: Client) -> None
     assert (found, more["next"]) == ([f"{n}" for n in range(800)], None)
     short = alice.get(f"folders/{folder['id']}/files?cursor=&per_page=800&fields=name")
     assert (len(short["results"]), short["next"]) == (800, None)
+
+
+# --- who may keep others waiting ---
+
+
+def open_batch(client: Client, folder: Row, size: int) -> socket.socket:
+    """Send the head of a batch whose body does not come."""
+    headers = {
+        "Host": f"{HOST}:{client.port}",
+        **client.bearer(),
+        "Content-Type": MULTIPART,
+        "Content-Length": str(size),
+        "Expect": "100-continue",
+    }
+    sock = connect(client.port)
+    sock.sendall(head("POST", f"/api/v2/folders/{folder['id']}/batch", headers))
+    return sock
+
+
+def test_one_user_has_few_bodies_at_once_and_others_do_not_wait(own_service: Service) -> None:
+    alice, bob = new_user(own_service), new_user(own_service)
+    folder, body = alice.folder(), multipart(item("a", b"x"))
+    with contextlib.ExitStack() as opened:
+        socks = [opened.enter_context(open_batch(alice, folder, len(body))) for _ in range(20)]
+        while len(select.select(socks, [], [], 30)[0]) < 4:
+            time.sleep(0.01)
+        answer = bob.call(
+            "POST",
+            f"folders/{bob.folder()['id']}/batch",
+            {**bob.bearer(), "Content-Type": MULTIPART},
+            body,
+        )
+        assert answer.status == 200
+        ready = select.select(socks, [], [], 0)[0]
+        assert len(ready) == 4
+        for sock in ready:
+            assert sock.recv(100).startswith(b"HTTP/1.1 100 ")
+            sock.sendall(body)
+            assert receive(sock).status == 200
+    sound(own_service)
+
+
+def test_a_batch_that_stalls_has_no_second_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "GRACE_SECONDS", 0.2)
+    blocks = [b"x", b"x"]
+
+    async def dripping() -> Message:
+        await anyio.sleep(0.15)
+        if not blocks:
+            await anyio.sleep_forever()
+        return {"type": "http.request", "body": blocks.pop(), "more_body": True}
+
+    scope = {"type": "http", "method": "POST", "headers": []}
+    with pytest.raises(TimedOut, match="Less than 16384 bytes a second came"):
+        anyio.run(batches._body, Request(scope, dripping))
+    assert len(blocks) == 1

@@ -283,7 +283,10 @@ def test_a_method_may_be_told_in_a_header(alice: Client, folder: Row) -> None:
     more = {"X-HTTP-Method-Override": "PATCH", "Upload-Offset": "0", **BYTES}
     answer = call(alice.port, "POST", upload.path, {**alice.bearer(), **TUS, **more}, b"12")
     assert (answer.status, answer.headers["Upload-Offset"]) == (204, "2")
-    assert error_of(upload.ask("POST", b"")) == (405, "method_not_allowed")
+    refused = upload.ask("POST", b"")
+    assert error_of(refused) == (405, "method_not_allowed")
+    assert refused.headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH, POST"
+    assert refused.headers["Tus-Resumable"] == "1.0.0"
 
 
 def test_an_upload_is_given_up(alice: Client, folder: Row) -> None:
@@ -392,6 +395,31 @@ def test_s33_lengths_that_cannot_be_are_refused(
     assert error_of(answer)[1] in ("invalid_request", "too_large", "quota_exceeded")
 
 
+@pytest.mark.parametrize("length", [2**60 + 1, 2**63])
+def test_s33_bodies_that_are_longer_than_any_file_are_refused(
+    alice: Client, folder: Row, length: int
+) -> None:
+    upload = begun(alice, folder, None)
+    requests: list[tuple[str, str, Mapping[str, str]]] = [
+        ("PUT", f"/api/v2/folders/{folder['id']}/files/x", {}),
+        ("PUT", "/x", {}),
+        ("POST", "/", {"Content-Type": "application/octet-stream"}),
+        ("POST", "/api/CreateGallery", {}),
+        ("PATCH", upload.path, {**TUS, **BYTES, "Upload-Offset": "0"}),
+        (
+            "POST",
+            f"/api/v2/folders/{folder['id']}/uploads",
+            {**TUS, **BYTES, "Upload-Defer-Length": "1"},
+        ),
+    ]
+    told = {**alice.bearer(), "Host": f"{HOST}:{alice.port}", "Content-Length": str(length)}
+    for method, path, headers in requests:
+        with connect(alice.port) as sock:
+            sock.sendall(head(method, path, {**told, **headers}))
+            sock.shutdown(socket.SHUT_WR)
+            assert receive(sock).status == 413, path
+
+
 @pytest.mark.parametrize(("offset", "status"), [("-1", 400), ("x", 400), ("", 400), (HUGE, 413)])
 def test_s33_offsets_that_cannot_be_are_refused(
     alice: Client, folder: Row, offset: str, status: int
@@ -434,6 +462,40 @@ def test_s33_more_bytes_than_the_length_are_refused(alice: Client, folder: Row) 
         sock.sendall(head("PATCH", upload.path, {**headers, **chunked}) + b"4\r\n1234\r\n0\r\n\r\n")
         assert b" 204 " in drain(sock).split(b"\r\n")[0]
     assert "file" in upload.row()
+
+
+def test_an_upload_with_too_many_bytes_makes_no_file(alice: Client, folder: Row) -> None:
+    data = b"x" * (1 << 20)
+    upload = begun(alice, folder, len(data))
+    headers = {**alice.bearer(), **TUS, **BYTES, "Upload-Offset": "0"}
+    chunked = {"Host": f"{HOST}:{alice.port}", "Transfer-Encoding": "chunked"}
+    others = set(incoming(alice.service))
+    with connect(alice.port) as sock:
+        sock.sendall(head("PATCH", upload.path, {**headers, **chunked}))
+        sock.sendall(b"100000\r\n" + data + b"\r\n")
+        while set(incoming(alice.service)) == others:
+            time.sleep(0.01)
+        time.sleep(0.5)  # for the service to write all of it
+        sock.sendall(b"a\r\n" + b"y" * 10 + b"\r\n0\r\n\r\n")
+        assert error_of(receive(sock)) == (413, "too_large")
+    assert alice.results(f"folders/{folder['id']}/files") == []
+    assert upload.offset == 0
+    assert alice.results(f"folders/{folder['id']}/files") == []
+    file_id = upload.patch(0, data).headers["Minus-File"]
+    assert alice.raw({"id": file_id}).body == data
+    sound(alice.service)
+
+
+def test_bytes_behind_the_end_of_a_finished_upload_are_refused(alice: Client, folder: Row) -> None:
+    upload = begun(alice, folder, 4)
+    assert upload.patch(0, b"1234").status == 204
+    assert upload.patch(4, b"5").status == 409
+    headers = {**alice.bearer(), **TUS, **BYTES, "Upload-Offset": "4"}
+    chunked = {"Host": f"{HOST}:{alice.port}", "Transfer-Encoding": "chunked"}
+    for body, status in ((b"1\r\n5\r\n0\r\n\r\n", 409), (b"0\r\n\r\n", 204)):
+        with connect(alice.port) as sock:
+            sock.sendall(head("PATCH", upload.path, {**headers, **chunked}) + body)
+            assert receive(sock).status == status
 
 
 @pytest.mark.parametrize("version", ["", "0.2.2", "1.0.1"])
@@ -538,6 +600,45 @@ def test_a_gallery_without_an_owner_needs_the_secret_alone(service: Service) -> 
         assert call(service.port, "GET", f"/i{file_id}").body == b"123456"
     assert into_gallery(service, "x" * 12, 6).status == 404
     assert into_gallery(service, gallery(service)[0], 2**31).status == 413
+
+
+def test_an_upload_that_an_editor_began_goes_on_without_old_clients(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data", ("--old-clients", "off"))
+    service.start()
+    reader, editor = gallery(service)
+    assert into_gallery(service, reader, 6).status == 403
+    ends = []
+    for _ in range(2):
+        answer = into_gallery(service, editor, 6)
+        assert answer.status == 201
+        path = "/" + answer.headers["Location"].removeprefix(service.url)
+        upload = Upload(service.port, path, {})
+        assert upload.patch(0, b"123").status == 204
+        assert upload.offset == 3
+        ends.append(upload)
+    assert "Minus-File" in ends[0].patch(3, b"456").headers
+    assert ends[1].ask("DELETE").status == 204
+    sound(service)
+    assert service.stop() == 0
+
+
+def test_no_page_of_another_site_uploads_with_an_editors_cookie(service: Service) -> None:
+    reader, editor = gallery(service)
+    cookie, foreign = {"Cookie": f"editor={editor}"}, {"Sec-Fetch-Site": "cross-site"}
+    assert error_of(into_gallery(service, reader, 6, cookie | foreign)) == (403, "cross_site")
+    assert into_gallery(service, reader, 6, cookie).status == 201
+    assert into_gallery(service, reader, 6, foreign).status == 201
+
+
+def test_wrong_addresses_of_uploads_make_nobody_wait(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data", ("--trusted-proxy", HOST))
+    service.start()
+    far = {"X-Forwarded-For": "203.0.113.9", **TUS}
+    for path, status in ((f"/uploads/{'x' * 43}", 404), (f"/m{'x' * 12}", 429)):
+        for _ in range(105):
+            answer = call(service.port, "GET", path, far)
+        assert answer.status == status
+    assert service.stop() == 0
 
 
 def test_an_upload_into_a_gallery_ends_with_it(service: Service) -> None:
