@@ -523,6 +523,24 @@ def test_metadata_that_cannot_be_read_is_refused(alice: Client, folder: Row, sai
     assert error_of(answer) == (400, "invalid_request")
 
 
+def test_the_metadata_are_told_as_they_were_sent(alice: Client, folder: Row) -> None:
+    sent = {"Upload-Metadata": f"is_mine,  filetype {b64(b'a/b')},relativePath {b64(b'd/x')}"}
+    assert (
+        begun(alice, folder, 1, sent).ask("HEAD").headers["Upload-Metadata"]
+        == (sent["Upload-Metadata"])
+    )
+    long = metadata(filename="a", caption="é" * 10_000, more="x" * 100_000)
+    told = begun(alice, folder, 1, long).ask("HEAD").headers["Upload-Metadata"]
+    assert told == metadata(filename="a", caption="é" * 10_000)["Upload-Metadata"]
+
+
+def test_a_type_that_is_too_long_is_refused(alice: Client, folder: Row) -> None:
+    for key in ("filetype", "type"):
+        for length, status in ((255, 201), (256, 400)):
+            answer = create(alice, folder, 1, metadata(**{key: "x" * length}))
+            assert answer.status == status
+
+
 def test_names_that_no_file_may_have_are_refused(alice: Client, folder: Row) -> None:
     for name in ("..", "a\0b", "x" * 256, " "):
         answer = create(alice, folder, 1, metadata(filename=name))
