@@ -261,6 +261,7 @@ class Upload(_Record):
     arrived   bytes that are on disk for good
     digest    the SHA-256 that the sender tells of, in hexadecimal
     file_id   of the file that became of it
+    metadata  its `Upload-Metadata` as it was sent; empty where there was none, or a long one
     """
 
     table: ClassVar[Table] = uploads
@@ -270,6 +271,7 @@ class Upload(_Record):
     name: str
     caption: str
     declared_type: str
+    metadata: str
     size: int | None
     reserved: int
     arrived: int

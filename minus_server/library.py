@@ -634,10 +634,16 @@ class Library:
         """Reserve room for an upload that ends with its connection."""
         if folder.owner_n is None:
             self.need_size(size)
-        values = {"name": "", "caption": "", "declared_type": "", "resumable": False}
+        texts = dict.fromkeys(("name", "caption", "declared_type", "metadata"), "")
         with self._catalog.write() as rows:
             return self.add_upload(
-                rows, folder, names.new_secret(), reserved=size, expires=0, **values
+                rows,
+                folder,
+                names.new_secret(),
+                reserved=size,
+                expires=0,
+                resumable=False,
+                **texts,
             )
 
     def add_upload(

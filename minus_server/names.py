@@ -239,6 +239,13 @@ def metadata(value: str) -> dict[str, str]:
     return found
 
 
+def declared_type(value: str) -> str:
+    """The type that a file is said to have, whatever it is."""
+    if len(value) > MAX_NAME:
+        raise BadRequest(f"The type of the file is longer than {MAX_NAME} characters.")
+    return value
+
+
 def checksum(value: str) -> tuple[str, bytes]:
     """What `Upload-Checksum` of tus says. -> the algorithm, one of CHECKSUMS, the digest"""
     algorithm, _, said = value.strip().partition(" ")

@@ -34,13 +34,17 @@ _AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What shall be uploaded. `size` and `digest` (SHA-256, hexadecimal) may be unknown."""
+    """What shall be uploaded. `size` and `digest` (SHA-256, hexadecimal) may be unknown.
+
+    metadata   the words that said so, to be told again
+    """
 
     name: str
     caption: str
     declared_type: str
     size: int | None
     digest: str | None
+    metadata: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ class Resumables:
                 name=plan.name,
                 caption=plan.caption,
                 declared_type=plan.declared_type,
+                metadata=plan.metadata,
                 size=plan.size,
                 digest=plan.digest,
                 expires=self._expires(folder.owner_n),

@@ -259,6 +259,7 @@ uploads = Table(  # under way, or done of late
     _text("name"),
     _text("caption"),
     _text("declared_type"),
+    _text("metadata"),  # as it was sent, if it was short
     Column("size", BigInteger),  # NULL: not known yet
     _count("reserved"),  # bytes that are counted in the owner's `reserved`, or in the total's
     _count("arrived"),  # bytes that are on disk

@@ -42,6 +42,7 @@ from minus_server.wire import Wire, date, http_date
 VERSION = "1.0.0"
 PATIENCE = 5  # seconds that a request waits for an older one to let go of its upload
 _EXTENSIONS = "creation,creation-with-upload,creation-defer-length,termination,checksum,expiration"
+_KEPT_METADATA = 4096  # characters; a caption alone may be longer: then what is known is told
 _METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST"
 _BYTES = "application/offset+octet-stream"
 
@@ -235,14 +236,16 @@ def _plan(request: Request) -> Plan:
     deferred = request.headers.get("upload-defer-length")
     if (size is None) != (deferred == "1"):
         raise BadRequest("An upload has an Upload-Length, or Upload-Defer-Length: 1.")
-    said = names.metadata(request.headers.get("upload-metadata", ""))
+    sent = request.headers.get("upload-metadata", "")
+    said = names.metadata(sent)
     name = said.get("filename") or said.get("name") or UNTITLED
     return Plan(
         names.bare_file_name(name),
         names.caption(said.get("caption", "")),
-        said.get("filetype") or said.get("type") or "",
+        names.declared_type(said.get("filetype") or said.get("type") or ""),
         size,
         names.digest(request.headers.get("repr-digest", "")),
+        sent if len(sent) <= _KEPT_METADATA else "",
     )
 
 
@@ -379,7 +382,7 @@ async def _look(request: Request) -> Response:
         response.headers["Upload-Defer-Length"] = "1"
     else:
         response.headers["Upload-Length"] = str(found.size)
-    response.headers["Upload-Metadata"] = _metadata(found)
+    response.headers["Upload-Metadata"] = found.metadata or _metadata(found)
     return response
 
 
@@ -434,7 +437,7 @@ def _state(upload: Upload, file: File | None) -> dict[str, str]:
 
 
 def _metadata(upload: Upload) -> str:
-    """What is known of the file to be, as `Upload-Metadata` carries it."""
+    """What is known of the file to be, as `Upload-Metadata` carries it, where that was long."""
     said = {"filename": upload.name, "filetype": upload.declared_type, "caption": upload.caption}
     pairs = [f"{key} {base64.b64encode(said[key].encode()).decode()}" for key in said if said[key]]
     return ",".join(pairs)

@@ -292,6 +292,8 @@ def test_a_creation_that_was_refused_leaves_its_key_free(
         again = call(service.port, "POST", path, named, body)
         assert (again.status, again.headers["Idempotency-Replayed"]) == (201, None)
         assert again.headers["Upload-Offset"] == str(len(body))
+        upload = "/" + again.headers["Location"].removeprefix(service.url)
+        assert call(service.port, "DELETE", upload, {**TUS, **alice.bearer()}).status == 204
     sound(service)
 
 

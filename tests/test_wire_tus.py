@@ -1,6 +1,7 @@
 """Uploads by tus: begun, interrupted, gone on with, refused; raw HTTP and a client of others."""
 
 import base64
+import contextlib
 import hashlib
 import io
 import json
@@ -152,6 +153,17 @@ def gallery(service: Service) -> tuple[str, str]:
     """A gallery without an owner. -> reader id, editor id"""
     row = call(service.port, "POST", "/api/CreateGallery", {}, b"").json()
     return row["reader_id"], row["editor_id"]
+
+
+@contextlib.contextmanager
+def started(data: Path, *options: str) -> Iterator[Service]:
+    """A service with options of its own."""
+    service = Service(data, options)
+    service.start()
+    try:
+        yield service
+    finally:
+        assert service.stop() == 0
 
 
 def into_gallery(
@@ -523,6 +535,24 @@ def test_metadata_that_cannot_be_read_is_refused(alice: Client, folder: Row, sai
     assert error_of(answer) == (400, "invalid_request")
 
 
+def test_the_metadata_are_told_as_they_were_sent(alice: Client, folder: Row) -> None:
+    sent = {"Upload-Metadata": f"is_mine,  filetype {b64(b'a/b')},relativePath {b64(b'd/x')}"}
+    assert (
+        begun(alice, folder, 1, sent).ask("HEAD").headers["Upload-Metadata"]
+        == (sent["Upload-Metadata"])
+    )
+    long = metadata(filename="a", caption="é" * 10_000, more="x" * 100_000)
+    told = begun(alice, folder, 1, long).ask("HEAD").headers["Upload-Metadata"]
+    assert told == metadata(filename="a", caption="é" * 10_000)["Upload-Metadata"]
+
+
+def test_a_type_that_is_too_long_is_refused(alice: Client, folder: Row) -> None:
+    for key in ("filetype", "type"):
+        for length, status in ((255, 201), (256, 400)):
+            answer = create(alice, folder, 1, metadata(**{key: "x" * length}))
+            assert answer.status == status
+
+
 def test_names_that_no_file_may_have_are_refused(alice: Client, folder: Row) -> None:
     for name in ("..", "a\0b", "x" * 256, " "):
         answer = create(alice, folder, 1, metadata(filename=name))
@@ -603,23 +633,21 @@ def test_a_gallery_without_an_owner_needs_the_secret_alone(service: Service) -> 
 
 
 def test_an_upload_that_an_editor_began_goes_on_without_old_clients(tmp_path: Path) -> None:
-    service = Service(tmp_path / "data", ("--old-clients", "off"))
-    service.start()
-    reader, editor = gallery(service)
-    assert into_gallery(service, reader, 6).status == 403
-    ends = []
-    for _ in range(2):
-        answer = into_gallery(service, editor, 6)
-        assert answer.status == 201
-        path = "/" + answer.headers["Location"].removeprefix(service.url)
-        upload = Upload(service.port, path, {})
-        assert upload.patch(0, b"123").status == 204
-        assert upload.offset == 3
-        ends.append(upload)
-    assert "Minus-File" in ends[0].patch(3, b"456").headers
-    assert ends[1].ask("DELETE").status == 204
-    sound(service)
-    assert service.stop() == 0
+    with started(tmp_path / "data", "--old-clients", "off") as service:
+        reader, editor = gallery(service)
+        assert into_gallery(service, reader, 6).status == 403
+        ends = []
+        for _ in range(2):
+            answer = into_gallery(service, editor, 6)
+            assert answer.status == 201
+            path = "/" + answer.headers["Location"].removeprefix(service.url)
+            upload = Upload(service.port, path, {})
+            assert upload.patch(0, b"123").status == 204
+            assert upload.offset == 3
+            ends.append(upload)
+        assert "Minus-File" in ends[0].patch(3, b"456").headers
+        assert ends[1].ask("DELETE").status == 204
+        sound(service)
 
 
 def test_no_page_of_another_site_uploads_with_an_editors_cookie(service: Service) -> None:
@@ -631,14 +659,12 @@ def test_no_page_of_another_site_uploads_with_an_editors_cookie(service: Service
 
 
 def test_wrong_addresses_of_uploads_make_nobody_wait(tmp_path: Path) -> None:
-    service = Service(tmp_path / "data", ("--trusted-proxy", HOST))
-    service.start()
     far = {"X-Forwarded-For": "203.0.113.9", **TUS}
-    for path, status in ((f"/uploads/{'x' * 43}", 404), (f"/m{'x' * 12}", 429)):
-        for _ in range(105):
-            answer = call(service.port, "GET", path, far)
-        assert answer.status == status
-    assert service.stop() == 0
+    with started(tmp_path / "data", "--trusted-proxy", HOST) as service:
+        for path, status in ((f"/uploads/{'x' * 43}", 404), (f"/m{'x' * 12}", 429)):
+            for _ in range(105):
+                answer = call(service.port, "GET", path, far)
+            assert answer.status == status
 
 
 def test_an_upload_into_a_gallery_ends_with_it(service: Service) -> None:
