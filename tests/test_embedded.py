@@ -148,7 +148,8 @@ def test_nobody_gets_in_with_nothing_but_the_port(data: Path) -> None:
     port = int(known(data)["url"].rstrip("/").rpartition(":")[2])
     for host in ("evil.example", f"evil.example:{port}", HOST, f"{HOST}:1", ""):
         for path in ("/", "/api/v2/activeuser", "/oauth/token", "/openapi.json"):
-            assert call(port, "GET", path, {"Host": host}).status == 421, (host, path)
+            status = call(port, "GET", path, {"Host": host}).status
+            assert status == (421 if host else 400), (host, path)
     for path in ("activeuser", f"users/{OWNER}", f"users/{OWNER}/folders", "activeuser/mine"):
         assert call(port, "GET", f"/api/v2/{path}").status == 401
         assert call(port, "GET", f"/api/v2/{path}", {"Host": f"localhost:{port}"}).status == 401

@@ -100,6 +100,9 @@ def test_the_service_tells_what_it_knows_without_a_token(alice: Client, path: st
             "raw": {},
             "batch": {"files": 1000, "file_bytes": 65536, "bytes": 2097152},
             "tar": {"files": 1000},
+            "tus": {"version": "1.0.0"},
+            "idempotency": {"seconds": 86400},
+            "sums": {},
         },
     }
     assert answer.headers["Cache-Control"] == "no-store"
