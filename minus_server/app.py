@@ -39,7 +39,7 @@ from minus_server import (
     uploads,
     zips,
 )
-from minus_server.catalog import is_disk_full
+from minus_server.databases import is_busy, is_disk_full
 from minus_server.endpoints import json_response, signed_in
 from minus_server.errors import DiskFull, Refused, TooMany
 from minus_server.service import Service
@@ -209,7 +209,7 @@ def _operating_system(request: Request, error: Exception) -> Response:
 
 def _busy(request: Request, error: Exception) -> Response:
     """The database is locked, or has worked, for longer than a request should wait."""
-    if isinstance(error, OperationalError) and not re.search("locked|interrupted", str(error)):
+    if not is_busy(error):
         return _operating_system(request, error)
     body = {"error": "temporarily_unavailable", "error_description": "The catalog is busy."}
     response = json_response(body, 503)

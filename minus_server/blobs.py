@@ -86,8 +86,17 @@ class Blobs(Protocol):
     def keep_derived(self, key: str, kind: str, data: bytes) -> None:
         """Keep something beside the blob that can be made again: a thumbnail."""
 
+    def delete_derived(self, key: str) -> None:
+        """Remove what was derived from a blob, wherever its bytes are."""
+
     def keys(self) -> Iterator[str]:
         """Every blob's key, in no order."""
+
+    def incoming(self) -> list[str]:
+        """The keys of blobs under way, or cut off."""
+
+    def clear_incoming(self, but: Collection[str] = ()) -> None:
+        """Remove what was cut off, but for these keys; only where nothing is under way."""
 
 
 class FolderBlobs:
@@ -149,7 +158,6 @@ class FolderBlobs:
         self.delete_derived(key)
 
     def delete_derived(self, key: str) -> None:
-        """Remove what was derived from a blob, wherever its bytes are."""
         shutil.rmtree(self._derived / key[:1] / key, ignore_errors=True)
 
     def derived(self, key: str, kind: str) -> bytes | None:
@@ -169,15 +177,13 @@ class FolderBlobs:
         for shard in self._blobs.iterdir():
             yield from (path.name for path in shard.iterdir())
 
-    def incoming(self) -> list[Path]:
-        """Uploads under way, or cut off."""
-        return list(self._incoming.iterdir())
+    def incoming(self) -> list[str]:
+        return [path.name for path in self._incoming.iterdir()]
 
     def clear_incoming(self, but: Collection[str] = ()) -> None:
-        """Remove what was cut off, but for these keys; only where nothing is under way."""
-        for path in self.incoming():
-            if path.name not in but:
-                path.unlink(missing_ok=True)
+        for key in self.incoming():
+            if key not in but:
+                self.forget(key)
 
 
 class FolderWriter:

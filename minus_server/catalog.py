@@ -6,31 +6,25 @@ as `Rows`, whose methods are the statements. The rules say what belongs into one
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache, partial
-from itertools import pairwise
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Dialect,
-    Engine,
     Select,
     Table,
     Text,
     and_,
     bindparam,
     case,
-    create_engine,
     delete,
-    event,
     exists,
-    false,
     func,
     insert,
     inspect,
@@ -45,6 +39,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from minus_server import names
+from minus_server.databases import fits, open_database, plain
 from minus_server.errors import CannotServe
 from minus_server.schema import (
     UNPLACED,
@@ -71,16 +66,7 @@ from minus_server.schema import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-POOL = 50  # connections: one for each thread that may want one
 _AT_ONCE = 500  # rows named in one statement
-BUSY_SECONDS = 10  # how long a writer waits for another one
-_PRAGMAS = (
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "wal_autocheckpoint=16000",  # pages, 64 MiB, where nobody calls `checkpoint`
-)
-_WRITER_CACHE = "cache_size=-16384"  # KiB: ids are random, so new ones touch many pages
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 __all__ = [
@@ -349,11 +335,10 @@ class Catalog:
     """The database of one service."""
 
     def __init__(self, url: str) -> None:
-        self.engine = _engine(url, POOL)
-        self._writer = _engine(url, 1)  # SQLite has one at a time; the next ones wait in turn
-        event.listen(self.engine, "begin", partial(_begin, "BEGIN"))
-        event.listen(self._writer, "begin", partial(_begin, "BEGIN IMMEDIATE"))
-        event.listen(self._writer, "connect", partial(_set, (_WRITER_CACHE,)))
+        self._database = open_database(url)
+        self.is_shared = self._database.is_shared
+        self.engine = self._database.engine
+        self._writer = self._database.writer
         self._written = False
 
     @classmethod
@@ -363,70 +348,73 @@ class Catalog:
         catalog.migrate()
         return catalog
 
-    def migrate(self) -> None:
-        """Bring the schema to this version's. Alembic is loaded only where there is work."""
-        known = sorted(path.stem for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
-        revision = self._revision()
-        if revision == known[-1]:
-            return
-        if revision is None and self._create(known[-1]):
-            return
-        if revision is not None and revision not in known:
-            raise CannotServe(f"the data is of a newer version of minus ({revision})")
-        from alembic import command
-        from alembic.config import Config
+    @classmethod
+    def shared(cls, url: str) -> Self:
+        """Open a catalog that others may have open, as it is. Raises CannotServe"""
+        catalog = cls(url)
+        revision = catalog.revision()
+        if revision != newest_revision():
+            catalog.close()
+            _refuse_newer(revision)
+            made = (
+                "has no tables yet" if revision is None else f"is of an older version ({revision})"
+            )
+            raise CannotServe(f"the database {made}: run minus-server migrate")
+        return catalog
 
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    def migrate(self) -> bool:
+        """Bring the schema to this version's. -> False where it was. Raises CannotServe
+
+        Alembic is loaded only where there is work. Of two at once, one waits and finds it done.
+        """
+        if self.revision() == newest_revision():
+            return False
         with self._writer.begin() as connection:
+            Rows(connection).lock("migrate")
+            revision = _revision(connection)
+            if revision == newest_revision():
+                return False
+            if revision is None and _create(connection):
+                return True
+            _refuse_newer(revision)
+            from alembic import command
+            from alembic.config import Config
+
+            config = Config()
+            config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-
-    def _create(self, revision: str) -> bool:
-        """Make a new catalog's tables, as the migrations would. -> False where there are any"""
-        with self._writer.begin() as connection:
-            if inspect(connection).get_table_names():
-                return False
-            metadata.create_all(connection)
-            for name in ("anonymous", "reserved"):
-                connection.execute(insert(totals).values(name=name))
-            connection.execute(
-                text("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
-            )
-            stamp = text("INSERT INTO alembic_version VALUES (:revision)")
-            connection.execute(stamp, {"revision": revision})
         return True
 
-    def _revision(self) -> str | None:
-        with self.engine.connect() as connection:
-            if not self.engine.dialect.has_table(connection, "alembic_version"):
-                return None
-            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-            return None if found is None else str(found)
+    def revision(self) -> str | None:
+        """Of the schema, None where there is none. Raises CannotServe without a database"""
+        try:
+            with self.engine.connect() as connection:
+                return _revision(connection)
+        except OperationalError as error:
+            raise CannotServe(f"the database cannot be opened: {error.orig}") from None
 
     @contextmanager
     def read(self, seconds: float | None = None) -> Iterator[Rows]:
         """One transaction that changes nothing.
 
-        seconds   that its statements may take; raises OperationalError, "interrupted", after that
+        seconds   that its statements may take; raises OperationalError, `is_busy`, after that
         """
         with self.engine.begin() as connection:
             if seconds is None:
                 yield Rows(connection)
                 return
-            end, driver = (
-                time.monotonic() + seconds,
-                cast(Any, connection.connection.driver_connection),
-            )
-            driver.set_progress_handler(lambda: time.monotonic() > end, 1_000)
-            try:
+            with self._database.limited(connection, seconds):
                 yield Rows(connection)
-            finally:
-                driver.set_progress_handler(None, 0)
 
     @contextmanager
     def write(self) -> Iterator[Rows]:
-        """One transaction; it is on disk when the block ends, or nothing of it is."""
+        """One transaction; it is on disk when the block ends, or nothing of it is.
+
+        In SQLite it is alone. In PostgreSQL others run beside it: what it reads and goes by, it
+        locks (`lock`, `lock_folder`, `lock_upload`), always in the order key, folder, upload,
+        user or total; or it decides in the condition of the statement itself.
+        """
         with self._writer.begin() as connection:
             yield Rows(connection)
         self._written = True
@@ -435,47 +423,43 @@ class Catalog:
         """Bring what the write-ahead log holds into the database; readers and writers go on."""
         if self._written:
             self._written = False
-            with closing(self.engine.raw_connection()) as connection:
-                connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._database.checkpoint()
 
     def close(self) -> None:
         self.engine.dispose()
         self._writer.dispose()
 
 
-def _engine(url: str, connections: int) -> Engine:
-    engine = create_engine(
-        url,
-        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
-        pool_size=connections,
-        max_overflow=0,
-        pool_timeout=BUSY_SECONDS,
-        pool_use_lifo=True,  # the connection used last has most pages at hand
-        hide_parameters=True,  # an error must not carry a hash or a name into the log
-    )
-    event.listen(engine, "connect", partial(_set, _PRAGMAS))
-    return engine
+@lru_cache(1)
+def newest_revision() -> str:
+    """The revision of the schema that this version works with."""
+    return max(path.stem for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
-def _set(pragmas: Sequence[str], connection: Any, _record: object) -> None:
-    """Set SQLite up: write-ahead log, each commit flushed to disk, transactions by us."""
-    connection.isolation_level = None
-    for pragma in pragmas:
-        connection.execute(f"PRAGMA {pragma}")
+def _revision(connection: Connection) -> str | None:
+    if not connection.dialect.has_table(connection, "alembic_version"):
+        return None
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
 
 
-def _begin(statement: str, connection: Connection) -> None:
-    connection.exec_driver_sql(statement)
+def _refuse_newer(revision: str | None) -> None:
+    known = {path.stem for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")}
+    if revision is not None and revision not in known:
+        raise CannotServe(f"the data is of a newer version of minus ({revision})")
 
 
-def is_disk_full(error: Exception) -> bool:
-    """Tell whether the database refused because its disk has no room."""
-    if not isinstance(error, OperationalError):
+def _create(connection: Connection) -> bool:
+    """Make a new catalog's tables, as the migrations would. -> False where there are any"""
+    if inspect(connection).get_table_names():
         return False
-    kind = getattr(error.orig, "sqlite_errorname", "SQLITE_IOERR_WRITE")  # from Python 3.11
-    # a write that a quota or a limit refused is no "full" to SQLite
-    refused = "disk I/O error" in str(error.orig) and kind == "SQLITE_IOERR_WRITE"
-    return refused or "disk is full" in str(error.orig)
+    metadata.create_all(connection)
+    for name in ("anonymous", "reserved"):
+        connection.execute(insert(totals).values(name=name))
+    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)"))
+    stamp = text("INSERT INTO alembic_version VALUES (:revision)")
+    connection.execute(stamp, {"revision": newest_revision()})
+    return True
 
 
 _FOLDERS: Select[Any] = select(*Folder.columns()).select_from(
@@ -584,59 +568,8 @@ def _files_by(key: str, columns: tuple[str, ...]) -> Select[Any]:
     return select(*shown).where(wanted, own)
 
 
-def _plain(pattern: names.Glob) -> str | None:
-    """The one name that fits, None where others may."""
-    if all(isinstance(part, str) and len(part) == 1 for part in pattern.parts):
-        return "".join(str(part) for part in pattern.parts)
-    return None
-
-
 def _is_one_name(part: Part) -> bool:
-    return part.name is not None or (part.match is not None and _plain(part.match) is not None)
-
-
-def _named(query: Select[Any], table: Table, part: Part) -> Select[Any]:
-    """Only the rows whose name is wanted."""
-    if part.name is not None:
-        query = query.where(table.c.name == part.name)
-    if part.match is not None:
-        query = query.where(_fits(table.c.name, part.match))
-    return query
-
-
-def _fits(column: ColumnElement[str], pattern: names.Glob) -> ColumnElement[bool]:
-    """Whether a text fits a glob. The one condition that is SQLite's own: where there is no
-    GLOB, a regular expression is made of the same parts."""
-    if (name := _plain(pattern)) is not None:
-        return column == name
-    if names.OneOf((), out=False) in pattern.parts:  # a set of nothing
-        return false()
-    special = {names.Glob.ANY: "*", names.Glob.ONE: "?", "*": "[*]", "?": "[?]", "[": "[[]"}
-    spelt = [
-        special.get(part, part) if isinstance(part, str) else _sqlite_set(part)
-        for part in pattern.parts
-    ]
-    return column.op("GLOB", is_comparison=True)("".join(spelt))
-
-
-def _sqlite_set(part: names.OneOf) -> str:
-    """A set as GLOB reads it: `]` counts as a character in front, `-` there or behind it, and
-    `^` anywhere but in front; so these three are taken out of the ranges."""
-    if not part.ranges:
-        return "?"
-    singles: set[str] = set()
-    ranges = ""
-    for low, high in part.ranges:
-        taken = [char for char in "-]^" if low <= char <= high]
-        singles.update(taken)
-        cuts = [ord(low) - 1, *map(ord, taken), ord(high) + 1]
-        for before, after in pairwise(cuts):
-            if after - before > 1:
-                ranges += f"{chr(before + 1)}-{chr(after - 1)}"
-    if singles == {"^"} and not ranges and not part.out:
-        return "^"
-    front = "".join(char for char in "]-" if char in singles)
-    return f"[{'^' if part.out else ''}{front}{ranges}{'^' if '^' in singles else ''}]"
+    return part.name is not None or (part.match is not None and plain(part.match) is not None)
 
 
 class Rows:
@@ -644,6 +577,21 @@ class Rows:
 
     def __init__(self, connection: Connection) -> None:
         self._db = connection
+        self._is_postgres = connection.dialect.name == "postgresql"
+
+    def lock(self, *key: str) -> None:
+        """Let nobody else who asks for the same words on, until this transaction ends."""
+        if self._is_postgres:
+            number = func.hashtextextended("\0".join(key).replace("\0", "\x01"), 0)
+            self._db.execute(select(func.pg_advisory_xact_lock(number)))
+
+    def _named(self, query: Select[Any], table: Table, part: Part) -> Select[Any]:
+        """Only the rows whose name is wanted."""
+        if part.name is not None:
+            query = query.where(table.c.name == part.name)
+        if part.match is not None:
+            query = query.where(fits(table.c.name, part.match, self._db.dialect.name))
+        return query
 
     def _one(self, query: Select[Any], **parameters: object) -> Sequence[Any] | None:
         return self._db.execute(query, parameters).first()
@@ -950,7 +898,7 @@ class Rows:
 
         By cursor, with a filter, they are not counted.
         """
-        query = _named(_FOLDERS.where(folders.c.owner_n == user_n), folders, part)
+        query = self._named(_FOLDERS.where(folders.c.owner_n == user_n), folders, part)
         if public_only:
             query = query.where(folders.c.is_public)
         if part.after is None:
@@ -1132,14 +1080,14 @@ class Rows:
     ) -> list[Sequence[Any]]:
         base = _files_part(tuple(columns), kind, one_name=_is_one_name(part))
         known = {"folder_id": folder.id} if "folder_id" in columns else {}
-        query = _named(base, files, part)
+        query = self._named(base, files, part)
         rows = self._all(query, folder_n=folder.n, limit=part.limit, **known, **place)
         return list(rows)
 
     def count_fitting(self, folder_n: int, part: Part) -> int:
         """How many files of the folder fit."""
         return self._count(
-            _named(select(files.c.n), files, part).where(files.c.folder_n == folder_n)
+            self._named(select(files.c.n), files, part).where(files.c.folder_n == folder_n)
         )
 
     def files_by(

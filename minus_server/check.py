@@ -32,7 +32,7 @@ def check(service: Service) -> Report:
     """Read every byte of the service and compare. Works while it runs."""
     report = Report()
     stored = set(service.blobs.keys())  # before the rows: what comes later has bytes too
-    stored |= {path.name for path in service.blobs.incoming()}
+    stored |= set(service.blobs.incoming())
     for file, small in _every_file(service):
         report.files += 1
         report.bytes += file.size

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from minus_server import __version__
 
 if TYPE_CHECKING:
+    from minus_server.places import Places
     from minus_server.service import Service
 
 _MISSING = "The service's packages are not installed: pip install '.[server]' ({})"
@@ -48,7 +49,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     )
     return daemon.serve(
         daemon.Options(
-            data=arguments.data,
+            places=_places(arguments),
             host=arguments.host,
             port=arguments.port,
             base_url=arguments.base_url,
@@ -75,31 +76,36 @@ def _adduser(arguments: argparse.Namespace) -> int:
     from minus_server.accounts import DEFAULT_QUOTA
     from minus_server.service import open_service
 
-    accounts = open_service(arguments.data).accounts
+    accounts = open_service(_places(arguments)).accounts
     quota = DEFAULT_QUOTA if arguments.quota is None else arguments.quota
     accounts.add_user(arguments.name, _password(), quota)
     return 0
 
 
-def _existing(data: Path) -> "Service":
-    """Open a data folder that is there already: a misspelt one must not look healthy."""
-    from minus_server.errors import NotFound
+def _places(arguments: argparse.Namespace) -> "Places":
+    from minus_server.places import Places
+
+    return Places(arguments.data, arguments.database_url or None, arguments.blobs or None)
+
+
+def _existing(arguments: argparse.Namespace) -> "Service":
+    """Open what is there already."""
     from minus_server.service import open_service
 
-    if not (data / "catalog.sqlite3").exists():
-        raise NotFound(f"{data} is no data folder of a service.")
-    return open_service(data)
+    places = _places(arguments)
+    places.need()
+    return open_service(places)
 
 
 def _passwd(arguments: argparse.Namespace) -> int:
-    _existing(arguments.data).accounts.set_password(arguments.name, _password())
+    _existing(arguments).accounts.set_password(arguments.name, _password())
     return 0
 
 
 def _users(arguments: argparse.Namespace) -> int:
     from minus_server.wire import date
 
-    accounts = _existing(arguments.data).accounts
+    accounts = _existing(arguments).accounts
     print(f"{'Username':<32}{'Used':>20}{'Quota':>20}  Created")
     for user in accounts.users():
         print(f"{user.username:<32}{user.used:>20}{user.quota:>20}  {date(user.created)}")
@@ -110,7 +116,7 @@ def _addclient(arguments: argparse.Namespace) -> int:
     from minus_server.daemon import served_at
     from minus_server.service import open_service
 
-    key, secret = open_service(arguments.data).accounts.add_client(arguments.name)
+    key, secret = open_service(_places(arguments)).accounts.add_client(arguments.name)
     print(f"[api]\nurl: {served_at(arguments.data)}\napi_key: {key}\napi_secret: {secret}")
     return 0
 
@@ -124,7 +130,7 @@ def _clients(arguments: argparse.Namespace) -> int:
     from minus_server.wire import date
 
     print(f"{'API key':<14}{'Created':<21}{'User':<32}Name")
-    for client, user in _existing(arguments.data).accounts.every_client():
+    for client, user in _existing(arguments).accounts.every_client():
         print(f"{client.id:<14}{date(client.created):<21}{user:<32}{_shown(client.name)}")
     return 0
 
@@ -144,7 +150,7 @@ def _agreed(arguments: argparse.Namespace, question: str) -> bool:
 
 
 def _deluser(arguments: argparse.Namespace) -> int:
-    service = _existing(arguments.data)
+    service = _existing(arguments)
     user = service.accounts.user(arguments.name)
     if not _agreed(arguments, f"Remove {user.username} with {user.used} bytes of files?"):
         return 1
@@ -153,7 +159,7 @@ def _deluser(arguments: argparse.Namespace) -> int:
 
 
 def _delclient(arguments: argparse.Namespace) -> int:
-    accounts = _existing(arguments.data).accounts
+    accounts = _existing(arguments).accounts
     if not _agreed(arguments, f"Remove the API client {_shown(arguments.key)} with its tokens?"):
         return 1
     accounts.drop_client(arguments.key)
@@ -164,7 +170,7 @@ def _remove(arguments: argparse.Namespace) -> int:
     from minus_server.catalog import File
     from minus_server.names import named_by
 
-    library = _existing(arguments.data).library
+    library = _existing(arguments).library
     found = library.linked(*named_by(arguments.link))
     if isinstance(found, File):
         question = f"Remove the file {_shown(found.name)} ({found.size} bytes)?"
@@ -193,7 +199,7 @@ def _stop(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from minus_server.check import check
 
-    report = check(_existing(arguments.data))
+    report = check(_existing(arguments))
     print(f"{report.files} files, {report.bytes} bytes read")
     if report.uploads:
         print(f"{report.uploads} uploads under way")
@@ -275,6 +281,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="the folder of rows and bytes (default: $MINUS_DATA or %(default)s)",
     )
+    data.add_argument(
+        "--database-url",
+        default=os.environ.get("MINUS_DATABASE_URL"),
+        metavar="URL",
+        help="rows elsewhere: postgresql+psycopg://… (default: $MINUS_DATABASE_URL)",
+    )
+    data.add_argument(
+        "--blobs",
+        default=os.environ.get("MINUS_BLOBS"),
+        metavar="PLACE",
+        help="bytes elsewhere: a folder, or s3://BUCKET/PREFIX?endpoint=URL ($MINUS_BLOBS)",
+    )
     parser = argparse.ArgumentParser(prog="minus-server", description=__doc__)
     parser.add_argument("-V", "--version", action="version", version=f"minus-server {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -352,5 +370,5 @@ def _run(arguments: argparse.Namespace) -> int:
     except (Refused, CannotServe) as error:
         print(f"minus-server: {error}", file=sys.stderr)
     except SQLAlchemyError as error:
-        print(f"minus-server: the catalog in {arguments.data}: {error}", file=sys.stderr)
+        print(f"minus-server: the catalog: {error}", file=sys.stderr)
     return 2 if arguments.run is _serve else 1

@@ -34,6 +34,7 @@ from minus_server.app import Activity, build
 from minus_server.embedded import read_json
 from minus_server.errors import CannotServe, Refused
 from minus_server.names import username
+from minus_server.places import Places
 from minus_server.policy import Policy
 from minus_server.service import DEFAULT_POLICY, Service, open_service
 
@@ -54,13 +55,17 @@ _LOGGING = {
 class Options:
     """What `minus-server serve` was told."""
 
-    data: Path
+    places: Places
     host: str = "127.0.0.1"
     port: int = 8642
     base_url: str | None = None
     policy: Policy = DEFAULT_POLICY
     idle_exit: float | None = None  # seconds without a request
     tls: tuple[Path, Path] | None = None  # certificate with its chain, key
+
+    @property
+    def data(self) -> Path:
+        return self.places.data
 
     @property
     def embedded(self) -> bool:
@@ -147,7 +152,7 @@ def serve(options: Options) -> int:
             return 0
         raise CannotServe(f"{options.data} is served already, at {served_at(options.data)}")
     (options.data / "service.json").unlink(missing_ok=True)  # of one that was killed
-    service = open_service(options.data, policy=options.policy)
+    service = open_service(options.places, policy=options.policy)
     try:
         service.resumables.recover()
         asyncio.run(_Process(options, service).run())

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minus_server.accounts import Accounts, Clock
-from minus_server.blobs import FolderBlobs
 from minus_server.catalog import Catalog
 from minus_server.galleries import Galleries
 from minus_server.library import Library
 from minus_server.pictures import Pictures
+from minus_server.places import Places
 from minus_server.policy import Policy
 from minus_server.resumable import Resumables
 from minus_server.sessions import Sessions
@@ -41,11 +41,16 @@ class Service:
         self.catalog.close()
 
 
-def open_service(data: Path, clock: Clock = time.time, policy: Policy = DEFAULT_POLICY) -> Service:
-    """Open a data folder, making what is missing; it is its owner's alone (0700)."""
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    catalog, pictures = Catalog.in_folder(data), Pictures()
-    blobs = Store(FolderBlobs(data), catalog)
+def open_service(
+    places: Places | Path, clock: Clock = time.time, policy: Policy = DEFAULT_POLICY
+) -> Service:
+    """Open what a service keeps, making what is missing of a folder, its owner's alone (0700).
+
+    Raises CannotServe.
+    """
+    places = places if isinstance(places, Places) else Places(places)
+    catalog, pictures = places.catalog(), Pictures()
+    blobs = Store(places.open_blobs(), catalog)
     library = Library(catalog, blobs, pictures, clock, policy)
     sign_ins = SignIns(catalog, clock)
     return Service(

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from minus_server.blobs import BlobMissing, FolderBlobs, FolderWriter
+from minus_server.blobs import BlobMissing, Blobs, Writer
 from minus_server.catalog import Catalog
 
 MARK = "="  # not among KEY_LETTERS, with which the folder's keys are made
@@ -28,7 +28,7 @@ class Store:
     with its row; `delete` then removes what was derived from it.
     """
 
-    def __init__(self, folder: FolderBlobs, catalog: Catalog) -> None:
+    def __init__(self, folder: Blobs, catalog: Catalog) -> None:
         self._folder = folder
         self._catalog = catalog
 
@@ -39,10 +39,10 @@ class Store:
             raise BlobMissing(key)
         return data
 
-    def create(self, key: str | None = None) -> FolderWriter:
+    def create(self, key: str | None = None) -> Writer:
         return self._folder.create(key)
 
-    def resume(self, key: str, size: int) -> FolderWriter:
+    def resume(self, key: str, size: int) -> Writer:
         return self._folder.resume(key, size)
 
     def forget(self, key: str) -> None:
@@ -65,9 +65,12 @@ class Store:
 
     def delete(self, key: str) -> None:
         if key.startswith(MARK):
-            self._folder.delete_derived(key)
+            self.delete_derived(key)
         else:
             self._folder.delete(key)
+
+    def delete_derived(self, key: str) -> None:
+        self._folder.delete_derived(key)
 
     def derived(self, key: str, kind: str) -> bytes | None:
         return self._folder.derived(key, kind)
@@ -81,8 +84,8 @@ class Store:
             small = rows.small_keys()
         yield from small
 
-    def incoming(self) -> list[Path]:
-        """Uploads of large blobs under way, or cut off."""
+    def incoming(self) -> list[str]:
+        """The keys of large blobs under way, or cut off."""
         return self._folder.incoming()
 
     def clear_incoming(self, but: Collection[str] = ()) -> None:

@@ -33,7 +33,7 @@ KINDS = {"small files": SMALL, "a large file": LARGE}
 HASTY = ("-c", "import minus; minus.READ_SECONDS = 1; minus.run()")  # waits for a second alone
 HASTY_SERVICE = (
     "-c",
-    "import minus_server.catalog; minus_server.catalog.BUSY_SECONDS = 0.2;"
+    "import minus_server.databases; minus_server.databases.BUSY_SECONDS = 0.2;"
     " import sys; from minus_server.cli import main; sys.exit(main())",
 )
 counter = itertools.count()

@@ -108,7 +108,7 @@ class Site:
             return rows.unowned_bytes(), rows.unowned_bytes("reserved")
 
     def names(self) -> set[str]:
-        return {path.name for path in self.service.blobs.incoming()}
+        return set(self.service.blobs.incoming())
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from sqlalchemy import event, insert, literal, select, text
 
 from minus_server import names
-from minus_server.catalog import Catalog, Part, Rows, _fits
+from minus_server.catalog import Catalog, Part, Rows
+from minus_server.databases import fits
 from minus_server.schema import files
 from tests.live import Service
 from tests.rawhttp import (
@@ -422,6 +423,6 @@ def test_a_glob_fits_what_fnmatch_says(catalog: Catalog, pattern: str, name: str
         expected = fnmatch.fnmatchcase(name, pattern)
     except re.error:  # of an empty range, before Python 3.11
         assume(False)
-    condition = _fits(literal(name), names.glob(pattern))
+    condition = fits(literal(name), names.glob(pattern), "sqlite")
     with catalog.engine.connect() as connection:
         assert bool(connection.execute(select(condition)).scalar_one()) == expected

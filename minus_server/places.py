@@ -1,0 +1,51 @@
+"""Where a service keeps what: its folder, its rows, its bytes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from minus_server.blobs import Blobs, FolderBlobs
+from minus_server.catalog import Catalog
+from minus_server.errors import CannotServe, NotFound
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folder of a service, and what it keeps elsewhere.
+
+    data       its lock and what tells clients of it; rows and bytes too, unless said otherwise
+    database   SQLAlchemy's URL of a database, None for `catalog.sqlite3` in the folder
+    blobs      another folder, or `s3://BUCKET/PREFIX?endpoint=URL`, None for the folder's own
+    """
+
+    data: Path
+    database: str | None = None
+    blobs: str | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Tell whether other processes may use the rows at the same time."""
+        return self.database is not None and not self.database.startswith("sqlite")
+
+    def need(self) -> None:
+        """Raises NotFound where nothing is kept yet: a misspelt folder must not look healthy."""
+        if self.database is None and not (self.data / "catalog.sqlite3").exists():
+            raise NotFound(f"{self.data} is no data folder of a service.")
+
+    def catalog(self) -> Catalog:
+        """Open the rows; those of a file are made or upgraded where needed. Raises CannotServe"""
+        if self.database is None:
+            self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return Catalog.in_folder(self.data)
+        if self.is_shared:
+            return Catalog.shared(self.database)
+        catalog = Catalog(self.database)
+        catalog.migrate()
+        return catalog
+
+    def open_blobs(self) -> Blobs:
+        """Open the store of all bytes but those that stand with their rows. Raises CannotServe"""
+        if self.blobs is None:
+            return FolderBlobs(self.data)
+        if "://" not in self.blobs:
+            return FolderBlobs(Path(self.blobs))
+        raise CannotServe(f"{self.blobs.partition(':')[0]} is no store that minus knows: use s3://")
