@@ -591,7 +591,7 @@ class Rows:
     """The statements, inside one transaction."""
 
     def __init__(self, connection: Connection) -> None:
-        self._db = connection
+        self.connection = self._db = connection
         self._is_postgres = connection.dialect.name == "postgresql"
 
     def lock(self, *key: str) -> None:
