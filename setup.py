@@ -48,7 +48,7 @@ setup(
     install_requires=["requests>=2.32"],
     extras_require={"server": SERVER, "progress": ["tqdm>=4.67"], "test": TEST},
     entry_points={
-        "console_scripts": ["minus = minus:run", "minus-server = minus_server.cli:main"],
+        "console_scripts": ["minus = minus:run", "minus-server = minus_server.cli:run"],
     },
     classifiers=[
         "Environment :: Console",

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from minus_server import __version__
 
@@ -344,8 +344,25 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. -> exit status"""
+    return _main(_parser().parse_args(argv))
+
+
+def run() -> NoReturn:
+    """Be the process `minus-server`.
+
+    One that has served leaves at once: Python's finalization races with the threads of Granian,
+    which abort the process (SIGABRT) when they lose.
+    """
+    arguments = _parser().parse_args()
+    status = _main(arguments)
+    if arguments.run is _serve:
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _main(arguments: argparse.Namespace) -> int:
     os.umask(0o077)
-    arguments = _parser().parse_args(argv)
     try:
         return _run(arguments)
     except ModuleNotFoundError as error:
