@@ -579,6 +579,10 @@ class Rows:
         self._db = connection
         self._is_postgres = connection.dialect.name == "postgresql"
 
+    def ping(self) -> None:
+        """Ask for nothing; raises what any other statement would."""
+        self._db.execute(text("SELECT 1"))
+
     def lock(self, *key: str) -> None:
         """Let nobody else who asks for the same words on, until this transaction ends."""
         if self._is_postgres:
