@@ -10,6 +10,7 @@ SERVER = [
     "granian>=2.7",
     "jinja2>=3.1",
     "pillow>=12",
+    "prometheus-client>=0.22",
     "sqlalchemy>=2.1",
     "starlette>=1.0",
     "zipstream-ng>=1.9",

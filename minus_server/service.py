@@ -8,6 +8,7 @@ from minus_server.accounts import Accounts, Clock
 from minus_server.catalog import Catalog
 from minus_server.galleries import Galleries
 from minus_server.library import Library
+from minus_server.meter import Meter
 from minus_server.pictures import Pictures
 from minus_server.places import Places
 from minus_server.policy import Policy
@@ -17,6 +18,7 @@ from minus_server.store import Store
 from minus_server.throttle import SignIns
 
 DEFAULT_POLICY = Policy()
+UNCOUNTED = Meter()
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,10 @@ class Service:
 
 
 def open_service(
-    places: Places | Path, clock: Clock = time.time, policy: Policy = DEFAULT_POLICY
+    places: Places | Path,
+    clock: Clock = time.time,
+    policy: Policy = DEFAULT_POLICY,
+    meter: Meter = UNCOUNTED,
 ) -> Service:
     """Open what a service keeps, making what is missing of a folder, its owner's alone (0700).
 
@@ -50,9 +55,10 @@ def open_service(
     """
     places = places if isinstance(places, Places) else Places(places)
     catalog, pictures = places.catalog(), Pictures()
+    catalog.watch(meter)
     blobs = Store(places.open_blobs(), catalog)
     library = Library(catalog, blobs, pictures, clock, policy)
-    sign_ins = SignIns(catalog, clock)
+    sign_ins = SignIns(catalog, clock, meter)
     return Service(
         policy=policy,
         accounts=Accounts(catalog, clock, sign_ins),

@@ -15,6 +15,7 @@ from minus_server import accounts, galleries, oauth, parse
 from minus_server.accounts import Caller
 from minus_server.catalog import Catalog
 from minus_server.errors import TimedOut, TooMany
+from minus_server.meter import Meter
 from minus_server.schema import failures
 from minus_server.service import Service, open_service
 from minus_server.throttle import FREE_DELAYS, LONGEST_DELAY, MISSES, Misses, SignIns
@@ -43,7 +44,7 @@ class Door:
 
     def __post_init__(self) -> None:
         self.catalog = Catalog.in_folder(self.data)
-        self.rules = SignIns(self.catalog, self.clock)
+        self.rules = SignIns(self.catalog, self.clock, Meter())
 
     def fail(self, account: str = "alice", address: str = HERE, times: int = 1) -> None:
         for _ in range(times):
