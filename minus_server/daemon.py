@@ -115,10 +115,14 @@ def serve(options: Options) -> int:
             return 0
         raise CannotServe(f"{options.data} is served already, at {served_at(options.data)}")
     (options.data / "service.json").unlink(missing_ok=True)  # of one that was killed
+    alone = options.workers == 1
     with closing(_bind(options)) as held, _Figures(options) as figures:
-        service = open_service(options.places, policy=options.policy, meter=figures.meter)
+        service = open_service(
+            options.places, policy=options.policy, meter=figures.meter, alone=alone
+        )
         try:
-            service.resumables.recover()
+            if not options.places.is_shared:
+                service.resumables.recover()
             asyncio.run(_Served(options, held, service, figures, lock).run())
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already

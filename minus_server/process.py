@@ -12,13 +12,16 @@ from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
+from sqlalchemy.exc import SQLAlchemyError
 
 from minus_server.app import Activity, build
 from minus_server.errors import CannotServe
 from minus_server.health import Health
+from minus_server.leases import BEAT_SECONDS
 from minus_server.meter import Meter
 from minus_server.options import Options
 from minus_server.service import Service
+from minus_server.tus import Turns
 from minus_server.watch import Watch
 
 STOP_SECONDS = 30  # what transfers in flight get
@@ -52,6 +55,7 @@ class Process:
             only_host=options.embedded,
             meter=meter,
         )
+        self._turns: Turns = app.state.turns
         self._health = Health(app, service)
         self._server = Server(
             Watch(self._health, options.policy, meter),
@@ -76,9 +80,10 @@ class Process:
         serving = loop.create_task(self._server.serve())
         await self._accepts(serving)
         self._begun()
-        watching = loop.create_task(self._watch_idleness())
+        beside = [loop.create_task(job) for job in (self._watch_idleness(), self._beat())]
         await serving
-        watching.cancel()
+        for task in beside:
+            task.cancel()
 
     async def _accepts(self, serving: "asyncio.Task[None]") -> None:
         """Ask until this very process has answered: on a shared port another one may."""
@@ -107,6 +112,16 @@ class Process:
         while (idle := self._activity.idle_seconds()) < limit:
             await asyncio.sleep(limit - idle)
         self._stop()
+
+    async def _beat(self) -> None:
+        """Every second, tell other processes what this one works on, and hear what they want."""
+        if self._service.library.leases.alone:
+            return
+        while True:
+            with suppress(SQLAlchemyError):  # the next second will do
+                self._turns.give_up(await asyncio.to_thread(self._service.library.leases.beat))
+                await asyncio.to_thread(self._service.resumables.end_cut)
+            await asyncio.sleep(BEAT_SECONDS)
 
     def _stop(self) -> None:
         """Accept no more; what is under way may finish, for a while."""

@@ -189,7 +189,9 @@ def work() -> int:
 
 
 def _serve(task: Task, meter: Meter) -> None:
-    service = open_service(task.options.places, policy=task.options.policy, meter=meter)
+    service = open_service(
+        task.options.places, policy=task.options.policy, meter=meter, alone=False
+    )
     try:
         process = Process(
             task.options, task.port, service, meter, begun=_tell_ready, ending=_nothing
