@@ -37,6 +37,7 @@ from minus_server.errors import (
     TooMany,
 )
 from minus_server.library import FORM_OVERHEAD, Incoming, Library
+from minus_server.options import Options
 from minus_server.policy import Policy
 from minus_server.schema import folders, limits, totals
 from minus_server.service import Service, open_service
@@ -969,11 +970,11 @@ def test_the_data_of_the_first_revision_is_served_on(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[daemon.Options]:
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Options]:
     """What `serve` would have been started with."""
-    seen_options: list[daemon.Options] = []
+    seen_options: list[Options] = []
 
-    def serve(options: daemon.Options) -> int:
+    def serve(options: Options) -> int:
         seen_options.append(options)
         return 0
 
@@ -1009,7 +1010,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[daemon.Options]:
     ],
 )
 def test_the_operators_options_become_the_policy(
-    told: list[daemon.Options], tmp_path: Path, args: str, changes: dict[str, Any]
+    told: list[Options], tmp_path: Path, args: str, changes: dict[str, Any]
 ) -> None:
     assert cli.main(["serve", "--data", str(tmp_path), *args.split()]) == 0
     (options,) = told
@@ -1046,7 +1047,7 @@ def test_the_operators_options_become_the_policy(
     ],
 )
 def test_an_option_that_cannot_be_read_is_an_error_of_usage(
-    told: list[daemon.Options], capsys: pytest.CaptureFixture[str], args: str
+    told: list[Options], capsys: pytest.CaptureFixture[str], args: str
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["serve", *args.split()])

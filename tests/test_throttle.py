@@ -16,6 +16,7 @@ from minus_server import accounts, galleries, oauth, parse
 from minus_server.accounts import Caller
 from minus_server.catalog import Catalog
 from minus_server.errors import TimedOut, TooMany
+from minus_server.meter import Meter
 from minus_server.places import Places
 from minus_server.schema import failures
 from minus_server.service import Service, open_service
@@ -55,7 +56,7 @@ class Door:
     def __post_init__(self) -> None:
         self.places = self.places or places(self.data)
         self.catalog = self.places.catalog()
-        self.rules = SignIns(self.catalog, self.clock)
+        self.rules = SignIns(self.catalog, self.clock, Meter())
 
     def fail(self, account: str = "alice", address: str = HERE, times: int = 1) -> None:
         for _ in range(times):
