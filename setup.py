@@ -11,6 +11,7 @@ SERVER = [
     "granian>=2.7",
     "jinja2>=3.1",
     "pillow>=12",
+    "prometheus-client>=0.22",
     "sqlalchemy>=2.1",
     "starlette>=1.0",
     "zipstream-ng>=1.9",
@@ -50,7 +51,7 @@ setup(
     install_requires=["requests>=2.32"],
     extras_require={"server": SERVER, "progress": ["tqdm>=4.67"], "test": TEST},
     entry_points={
-        "console_scripts": ["minus = minus:run", "minus-server = minus_server.cli:main"],
+        "console_scripts": ["minus = minus:run", "minus-server = minus_server.cli:run"],
     },
     classifiers=[
         "Environment :: Console",

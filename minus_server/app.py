@@ -11,7 +11,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import anyio
-from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -43,6 +43,7 @@ from minus_server import (
 from minus_server.databases import is_busy, is_disk_full
 from minus_server.endpoints import json_response, signed_in
 from minus_server.errors import BadRequest, DiskFull, Refused, StoreAway, TooMany
+from minus_server.meter import Meter
 from minus_server.service import Service
 from minus_server.throttle import Misses
 from minus_server.web import Handler, address, answers
@@ -210,6 +211,8 @@ def _gone(_: Request, _error: Exception) -> Response:
 def _operating_system(request: Request, error: Exception) -> Response:
     """A full disk has its own answer; anything else is a fault of ours."""
     full = isinstance(error, OSError) and error.errno in _NO_ROOM
+    meter: Meter = request.app.state.meter
+    (meter.catalog_failed if isinstance(error, SQLAlchemyError) else meter.store_failed)()
     if full or is_disk_full(error):
         return _refused(request, DiskFull("The service's disk is full."))
     raise error
@@ -219,6 +222,7 @@ def _busy(request: Request, error: Exception) -> Response:
     """The database is locked, or has worked, for longer than a request should wait."""
     if not is_busy(error):
         return _operating_system(request, error)
+    request.app.state.meter.catalog_failed()
     return _unavailable(request, "The catalog is busy.", 1)
 
 
@@ -328,7 +332,9 @@ ROUTES = [
 ]
 
 
-def build(service: Service, base_url: str, activity: Activity, *, only_host: bool) -> Starlette:
+def build(
+    service: Service, base_url: str, activity: Activity, *, only_host: bool, meter: Meter
+) -> Starlette:
     """Make the application of one service.
 
     base_url    what every link begins with; ends in a slash
@@ -360,6 +366,7 @@ def build(service: Service, base_url: str, activity: Activity, *, only_host: boo
         ],
     )
     app.state.service = service
+    app.state.meter = meter
     app.state.sign_ins = anyio.CapacityLimiter(oauth.AT_ONCE)
     app.state.delayed = anyio.CapacityLimiter(DELAYED_AT_ONCE)
     app.state.batches = batches.Slots()

@@ -125,6 +125,9 @@ class Blobs(Protocol):
     def clear_incoming(self, but: Collection[str] = ()) -> None:
         """Remove what was cut off, but for these keys; only where nothing is under way."""
 
+    def ping(self) -> None:
+        """Raises OSError where the store cannot be reached, or takes nothing."""
+
 
 class FolderBlobs:
     """Blobs as files: `blobs/X/KEY`, written under `incoming/KEY` and renamed when whole."""
@@ -218,6 +221,11 @@ class FolderBlobs:
         for key in self.incoming():
             if key not in but:
                 self.forget(key)
+
+    def ping(self) -> None:
+        for folder in (self._blobs, self._incoming):
+            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                raise OSError(f"{folder} is not there, or cannot be written to")
 
 
 class FolderWriter:

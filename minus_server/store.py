@@ -97,3 +97,6 @@ class Store:
     def clear_incoming(self, but: Collection[str] = ()) -> None:
         """Remove what was cut off, but for these keys; only where nothing is under way."""
         self._folder.clear_incoming(but)
+
+    def ping(self) -> None:
+        self._folder.ping()

@@ -37,6 +37,9 @@ class StoreContract:
         writer.commit()
         return writer.key
 
+    def test_a_store_that_is_there_is_well(self, blobs: Blobs) -> None:
+        blobs.ping()
+
     def test_a_blob_comes_back_byte_for_byte(self, blobs: Blobs) -> None:
         writer = blobs.create()
         for block in (DATA, b"", b"last"):
@@ -129,6 +132,13 @@ class TestFolderBlobs(StoreContract):
     @pytest.fixture
     def blobs(self, tmp_path: Path) -> FolderBlobs:
         return FolderBlobs(tmp_path)
+
+    def test_a_folder_that_is_gone_is_no_store_that_is_well(
+        self, blobs: FolderBlobs, tmp_path: Path
+    ) -> None:
+        (tmp_path / "incoming").rmdir()
+        with pytest.raises(OSError, match="incoming is not there"):
+            blobs.ping()
 
     def test_bytes_and_folder_are_on_disk_in_order_before_commit_returns(
         self, blobs: FolderBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
