@@ -197,18 +197,15 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from minus_server.check import check
+    from minus_server import keeping
 
-    report = check(_existing(arguments))
-    print(f"{report.files} files, {report.bytes} bytes read")
-    if report.uploads:
-        print(f"{report.uploads} uploads under way")
-    if report.strays:
-        print(f"{report.strays} without a row, of uploads under way or cut off")
-    for problem in report.problems:
-        print(problem)
-    print(f"{len(report.problems)} problems")
-    return 1 if report.problems else 0
+    return keeping.check(_places(arguments))
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from minus_server import keeping
+
+    return keeping.sweep(_places(arguments), dry=arguments.dry_run)
 
 
 def _size(text: str) -> int:
@@ -339,6 +336,8 @@ def _parser() -> argparse.ArgumentParser:
         command(name, run, about, yes).add_argument(operand, metavar=operand.upper())
     command("stop", _stop, "end the service of the data folder")
     command("check", _check, "read every file and compare it with its SHA-256")
+    sweep = command("sweep", _sweep, "remove bytes that no file and no upload has")
+    sweep.add_argument("--dry-run", action="store_true", help="only tell what would go")
     return parser
 
 
