@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from typing import BinaryIO
 
 from minus_server.blobs import BlobMissing
 from minus_server.catalog import File
@@ -76,9 +77,8 @@ def batches(keys: Iterable[str]) -> Iterator[list[str]]:
         yield some
 
 
-def every_file(service: Service) -> Iterator[tuple[File, bytes | None]]:
-    """Each file, with its bytes where they are small."""
-    after = 0
+def every_file(service: Service, after: int = 0) -> Iterator[tuple[File, bytes | None]]:
+    """Each file whose number is higher, with its bytes where they are small."""
     while True:
         with service.catalog.read() as rows:
             batch = rows.every_file(after, _BATCH)
@@ -91,20 +91,49 @@ def every_file(service: Service) -> Iterator[tuple[File, bytes | None]]:
 
 def _problem(service: Service, file: File, small: bytes | None) -> str | None:
     """What is wrong with the bytes of a file, None when nothing is."""
+
+    def opened() -> BinaryIO:
+        return service.blobs.open(file.blob) if small is None else io.BytesIO(small)
+
+    return problem_of(opened, file.size, file.sha256)
+
+
+def problem_of(
+    opened: Callable[[], BinaryIO],
+    size: int,
+    sha256: str,
+    write: Callable[[bytes], object] = lambda _: None,
+) -> str | None:
+    """Read bytes to their end and compare them. -> what is wrong with them, None when nothing is
+
+    write   is given each block as it passes; what it raises is no fault of what is read
+    """
+    digest, read = hashlib.sha256(), 0
     try:
-        stream = service.blobs.open(file.blob) if small is None else io.BytesIO(small)
-    except BlobMissing:
-        return "its bytes are missing"
-    except OSError as error:
-        return f"its bytes cannot be read: {error.strerror}"
-    digest, size = hashlib.sha256(), 0
-    with stream:
-        while block := stream.read(_BLOCK):
+        for block in _blocks(opened):
             digest.update(block)
-            size += len(block)
-    if size != file.size:
-        return f"it has {size} bytes and should have {file.size}"
-    return None if digest.hexdigest() == file.sha256 else "its bytes do not match its SHA-256"
+            read += len(block)
+            write(block)
+    except _Unreadable as error:
+        return str(error)
+    if read != size:
+        return f"it has {read} bytes and should have {size}"
+    return None if digest.hexdigest() == sha256 else "its bytes do not match its SHA-256"
+
+
+class _Unreadable(Exception):
+    """Bytes that cannot be had; `str` says why."""
+
+
+def _blocks(opened: Callable[[], BinaryIO]) -> Iterator[bytes]:
+    try:
+        with opened() as stream:
+            while block := stream.read(_BLOCK):
+                yield block
+    except (BlobMissing, FileNotFoundError):
+        raise _Unreadable("its bytes are missing") from None
+    except OSError as error:
+        raise _Unreadable(f"its bytes cannot be read: {error.strerror}") from None
 
 
 def _still_there(service: Service, file: File) -> bool:

@@ -208,6 +208,15 @@ def _sweep(arguments: argparse.Namespace) -> int:
     return keeping.sweep(_places(arguments), dry=arguments.dry_run)
 
 
+def _copy(arguments: argparse.Namespace) -> int:
+    from minus_server import keeping
+    from minus_server.places import Places
+
+    source = Places.named(arguments.source, arguments.from_blobs)
+    target = Places.named(arguments.to, arguments.to_blobs)
+    return keeping.copy(source, target, live=arguments.live, verify=arguments.verify)
+
+
 def _size(text: str) -> int:
     """A number of bytes, with k, M, G or T behind it for powers of 1024."""
     number, unit = text[:-1], "kmgt".find(text[-1:].lower())
@@ -338,7 +347,24 @@ def _parser() -> argparse.ArgumentParser:
     command("check", _check, "read every file and compare it with its SHA-256")
     sweep = command("sweep", _sweep, "remove bytes that no file and no upload has")
     sweep.add_argument("--dry-run", action="store_true", help="only tell what would go")
+    _copy_options(commands)
     return parser
+
+
+def _copy_options(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    about = "move everything to another place; run again, it goes on"
+    copy = commands.add_parser("copy", help=about, description=about)
+    copy.set_defaults(run=_copy)
+    place = "a data folder, or the URL of a database"
+    copy.add_argument("--from", dest="source", required=True, metavar="PLACE", help=place)
+    copy.add_argument("--to", required=True, metavar="PLACE", help=f"{place}; it is empty")
+    for way in ("from", "to"):
+        about = "where its bytes are, if not in the folder: a folder, or s3://…"
+        copy.add_argument(f"--{way}-blobs", metavar="PLACE", help=about)
+    about = "take the rows as they are now, though the service goes on"
+    copy.add_argument("--live", action="store_true", help=about)
+    about = "do not read everything at the target once more"
+    copy.add_argument("--no-verify", dest="verify", action="store_false", help=about)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,13 +2,17 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from minus_server.errors import CannotServe
 from minus_server.places import Places
 from minus_server.service import Service, open_service
 
 if TYPE_CHECKING:
     from minus_server.check import Report
+    from minus_server.moving import Source
 
 _TICK = 0.2  # seconds between two looks of the progress line
 
@@ -50,18 +54,72 @@ def opened(places: Places) -> Service:
     return open_service(places)
 
 
+@contextmanager
+def _alone(places: Places) -> Iterator[None]:
+    """A block in which nobody serves a folder. Raises CannotServe where somebody does."""
+    from minus_server.daemon import Lock
+
+    places.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = Lock(places.data)
+    if places.has_folder and not lock.take():
+        raise CannotServe(f"{places.data} is in use")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def copy(source: Places, target: Places, *, live: bool, verify: bool) -> int:
+    """Move everything from one place to another. -> exit status"""
+    from minus_server.moving import FromService
+
+    service = opened(source)
+    try:
+        return _moved(FromService(source, service, live=live), target, verify=verify)
+    finally:
+        service.close()
+
+
+def _moved(source: "Source", target: Places, *, verify: bool) -> int:
+    """Move, tell of it, check the target. -> exit status"""
+    from minus_server.check import check as look
+    from minus_server.moving import move
+
+    begun, progress = time.monotonic(), Progress("moved")
+    with _alone(target):
+        try:
+            moved = move(source, target, progress)
+        finally:
+            progress.end()
+        for file_id, problem in moved.damaged.items():
+            print(f"file {file_id}: {problem}; its row is there")
+        if moved.anew:
+            print(f"{moved.anew} unfinished uploads begin anew: their bytes stayed behind")
+        seconds = time.monotonic() - begun
+        print(
+            f"{moved.files} files, {moved.bytes} bytes, {seconds:.1f} seconds;"
+            f" {moved.sent} sent, {len(moved.damaged)} damaged",
+            flush=True,
+        )
+        if not verify:
+            return 1 if moved.damaged else 0
+        service, progress = open_service(target), Progress("read")
+        status = _told(look(service, moved.damaged, progress), progress)
+        service.close()
+    return 1 if moved.damaged else status
+
+
 def check(places: Places) -> int:
     """Read and compare everything. -> exit status"""
     from minus_server.check import check as look
 
     progress = Progress("read")
-    report = look(opened(places), progress=progress)
-    progress.end()
-    return _told(report)
+    return _told(look(opened(places), progress=progress), progress)
 
 
-def _told(report: "Report") -> int:
+def _told(report: "Report", progress: Progress) -> int:
     """Say what a check found. -> exit status"""
+    progress.end()
     print(f"{report.files} files, {report.bytes} bytes read")
     if report.uploads:
         print(f"{report.uploads} uploads under way")

@@ -21,6 +21,23 @@ class Places:
     database: str | None = None
     blobs: str | None = None
 
+    @classmethod
+    def named(cls, place: str, blobs: str | None) -> "Places":
+        """A data folder, or the URL of a database with the place of its bytes.
+
+        Raises CannotServe for a URL without that.
+        """
+        if "://" not in place:
+            return cls(Path(place).absolute(), None, blobs)
+        if blobs is None:
+            raise CannotServe("a database alone is half a service: say where its bytes are")
+        return cls(Path.cwd(), place, blobs)
+
+    @property
+    def has_folder(self) -> bool:
+        """Tell whether the rows are those of the folder, of which one process has the lock."""
+        return self.database is None
+
     @property
     def is_shared(self) -> bool:
         """Tell whether other processes may use the rows at the same time."""
@@ -41,6 +58,13 @@ class Places:
         catalog = Catalog(self.database)
         catalog.migrate()
         return catalog
+
+    def unopened_catalog(self) -> Catalog:
+        """The rows for what fills them: made where they are missing, else as they are."""
+        if self.database is not None:
+            return Catalog(self.database)
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Catalog(f"sqlite:///{self.data / 'catalog.sqlite3'}")
 
     def open_blobs(self) -> Blobs:
         """Open the store of all bytes but those that stand with their rows. Raises CannotServe"""
