@@ -60,11 +60,18 @@ class Places:
         return catalog
 
     def unopened_catalog(self) -> Catalog:
-        """The rows for what fills them: made where they are missing, else as they are."""
-        if self.database is not None:
-            return Catalog(self.database)
-        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Catalog(f"sqlite:///{self.data / 'catalog.sqlite3'}")
+        """The rows as they are, for what makes the tables or fills them."""
+        if self.database is None:
+            self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Catalog(self.database or Catalog.url_in(self.data))
+
+    def migrate(self) -> bool:
+        """Make the tables, or upgrade them. -> False where they were right. Raises CannotServe"""
+        catalog = self.unopened_catalog()
+        try:
+            return catalog.migrate()
+        finally:
+            catalog.close()
 
     def open_blobs(self) -> Blobs:
         """Open the store of all bytes but those that stand with their rows. Raises CannotServe"""

@@ -41,6 +41,7 @@ def add_user(rows: Rows, name: str, quota: int = 1000) -> int:
 
 
 def add_folder(rows: Rows, owner_n: int, folder_id: str = "folder", *, public: bool = True) -> int:
+    rows.add_to_user(owner_n, "folders", 1)
     rows.add_to_user(owner_n, "shared", int(public))
     return rows.add_folder(id=folder_id, owner_n=owner_n, name="Stuff", is_public=public)
 
