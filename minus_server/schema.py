@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 UNPLACED = 2**53  # position of a file that no item_ordering named; `n` decides among these
@@ -65,6 +66,7 @@ users = Table(
     _count("shared"),
     _count("created"),
     _count("reserved"),  # bytes that uploads under way may still bring
+    _count("folders"),
     sqlite_autoincrement=True,
 )
 
@@ -254,7 +256,7 @@ uploads = Table(  # under way, or done of late
     metadata,
     _n(),
     _text("token_hash", unique=True),  # of what stands in its address
-    _ref("folder_n", "folders"),
+    _ref("folder_n", "folders", null=True),  # NULL: a gallery without an owner, not known yet
     Column("resumable", Boolean, nullable=False),  # outlives its connection
     _text("name"),
     _text("caption"),
@@ -267,8 +269,13 @@ uploads = Table(  # under way, or done of late
     _text("blob", unique=True),
     Column("file_id", Text),  # of the file that became of it
     _count("expires"),
+    Column("holder", Text),  # the process that works on it
+    _count("held_until"),
+    Column("wanted", Boolean, nullable=False, server_default=false()),  # by another process
     Index(None, "folder_n"),
     Index(None, "expires"),
+    Index(None, "holder"),
+    Index(None, "resumable", "held_until"),
     sqlite_autoincrement=True,
 )
 
@@ -291,6 +298,18 @@ failures = Table(  # sign-ins that failed, by account and by address
     _text("key", unique=True),
     _count("count"),
     _count("last"),
+    _count("trying"),  # of these, how many are being looked at
     Index(None, "last"),
+    sqlite_autoincrement=True,
+)
+
+misses = Table(  # addresses that asked for ids which are none: a bucket for each that empties
+    "misses",
+    metadata,
+    _n(),
+    _text("key", unique=True),
+    _count("level"),  # thousandths of a miss
+    _count("since"),  # thousandths of a second
+    Index(None, "since"),
     sqlite_autoincrement=True,
 )
