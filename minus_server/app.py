@@ -10,7 +10,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import anyio
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -41,7 +41,7 @@ from minus_server import (
 )
 from minus_server.databases import is_busy, is_disk_full
 from minus_server.endpoints import json_response, signed_in
-from minus_server.errors import DiskFull, Refused, TooMany
+from minus_server.errors import BadRequest, DiskFull, Refused, TooMany
 from minus_server.service import Service
 from minus_server.throttle import Misses
 from minus_server.web import Handler, address, answers
@@ -98,6 +98,11 @@ class Door:
             scope.setdefault("extensions", {})
             await self._counted(scope, receive, send)
 
+    async def _wait(self, asker: str) -> int:
+        """The seconds that an address has to wait, asked of the catalog now and then."""
+        known = self._misses.known(asker)
+        return await run_in_threadpool(self._misses.wait, asker) if known is None else known
+
     async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         asker = address(request) if _GUESSABLE.match(scope["path"]) else None
@@ -106,10 +111,10 @@ class Door:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(self._headers)
                 if asker is not None and message["status"] == 404:
-                    self._misses.count(asker)
+                    await run_in_threadpool(self._misses.count, asker)
             await send(message)
 
-        if asker is not None and (seconds := self._misses.wait(asker)):
+        if asker is not None and (seconds := await self._wait(asker)):
             why = "Too many addresses that lead nowhere were asked for from here."
             refusal = TooMany(why, seconds)
             answer = await run_in_threadpool(_refused, request, refusal)
@@ -219,6 +224,11 @@ def _busy(request: Request, error: Exception) -> Response:
     return response
 
 
+def _unkeepable(request: Request, _error: Exception) -> Response:
+    """PostgreSQL takes no NUL in a text and no number beyond 64 bits, so it has none either."""
+    return _refused(request, BadRequest("A value cannot be one of this service's."))
+
+
 def _fault(request: Request, _error: Exception) -> Response:
     """A bug: the log has the traceback, the client a plain word."""
     if pages.wants_page(request):
@@ -317,6 +327,7 @@ def build(service: Service, base_url: str, activity: Activity, *, only_host: boo
         Refused: _refused,
         HTTPException: _no_route,
         ClientDisconnect: _gone,
+        DataError: _unkeepable,
         OperationalError: _busy,
         PoolTimeoutError: _busy,
         OSError: _operating_system,
@@ -330,7 +341,7 @@ def build(service: Service, base_url: str, activity: Activity, *, only_host: boo
                 Door,
                 host=host,
                 activity=activity,
-                misses=Misses(time.monotonic),
+                misses=service.misses,
                 headers=HSTS if base_url.startswith("https:") else {},
             )
         ],
@@ -339,7 +350,7 @@ def build(service: Service, base_url: str, activity: Activity, *, only_host: boo
     app.state.sign_ins = anyio.CapacityLimiter(oauth.AT_ONCE)
     app.state.delayed = anyio.CapacityLimiter(DELAYED_AT_ONCE)
     app.state.batches = batches.Slots()
-    app.state.turns = tus.Turns()
+    app.state.turns = tus.Turns(service.library.leases)
     app.state.keeping = anyio.CapacityLimiter(uploads.KEPT_AT_ONCE)
     app.state.drawings = anyio.CapacityLimiter(links.DRAWINGS_AT_ONCE)
     app.state.wire = Wire(base_url, service.clock)

@@ -4,6 +4,7 @@ A blob knows no user and no name. `Blobs` is what every store offers; `FolderBlo
 them in a folder. The service's own, `store.Store`, finds small ones in the catalog.
 """
 
+import fcntl
 import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
@@ -20,6 +21,10 @@ _WRITE = 128 << 10  # bytes at once: for more, Linux takes large pages, and thos
 
 class BlobMissing(Exception):
     """There are no bytes under this key."""
+
+
+class BlobBusy(Exception):
+    """Somebody writes to this blob, perhaps another process."""
 
 
 class Writer(Protocol):
@@ -59,7 +64,7 @@ class Blobs(Protocol):
     def resume(self, key: str, size: int) -> Writer:
         """Go on with a blob of which so many bytes are there; what is behind them is cut off.
 
-        Raises BlobMissing where there are fewer.
+        Raises BlobMissing where there are fewer, BlobBusy while somebody else writes to it.
         """
 
     def forget(self, key: str) -> None:
@@ -199,6 +204,11 @@ class FolderWriter:
         self._place = place
         self._is_new = not part.exists()  # its name is not on disk yet
         self._file = part.open("x+b" if self._is_new else "r+b", buffering=0)
+        try:  # a process that was thought dead may still be writing
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise BlobBusy(key) from None
         if resume is not None and not self._is_new:
             self.size = min(resume, self._file.seek(0, os.SEEK_END))
             self._file.truncate(self.size)

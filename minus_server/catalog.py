@@ -52,6 +52,7 @@ from minus_server.schema import (
     limits,
     messages,
     metadata,
+    misses,
     repeats,
     sessions,
     small,
@@ -125,6 +126,7 @@ class User(_Record):
     shared: int
     created: int
     reserved: int
+    folders: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,11 +250,13 @@ class Upload(_Record):
     digest    the SHA-256 that the sender tells of, in hexadecimal
     file_id   of the file that became of it
     metadata  its `Upload-Metadata` as it was sent; empty where there was none, or a long one
+    holder    the process that works on it, None where there is one process alone
+    folder_n  None (`folder_id` too) where the gallery is not known yet
     """
 
     table: ClassVar[Table] = uploads
     n: int
-    folder_n: int
+    folder_n: int | None
     resumable: bool
     name: str
     caption: str
@@ -265,7 +269,8 @@ class Upload(_Record):
     blob: str
     file_id: str | None
     expires: int
-    folder_id: str
+    holder: str | None
+    folder_id: str | None
     owner_n: int | None
 
     @classmethod
@@ -344,9 +349,14 @@ class Catalog:
     @classmethod
     def in_folder(cls, data: Path) -> Self:
         """Open the catalog of a data folder, making or upgrading it where needed."""
-        catalog = cls(f"sqlite:///{data / 'catalog.sqlite3'}")
+        catalog = cls(cls.url_in(data))
         catalog.migrate()
         return catalog
+
+    @staticmethod
+    def url_in(data: Path) -> str:
+        """The URL of a data folder's own database."""
+        return f"sqlite:///{data / 'catalog.sqlite3'}"
 
     @classmethod
     def shared(cls, url: str) -> Self:
@@ -408,14 +418,18 @@ class Catalog:
                 yield Rows(connection)
 
     @contextmanager
-    def write(self) -> Iterator[Rows]:
+    def write(self, *, durable: bool = True) -> Iterator[Rows]:
         """One transaction; it is on disk when the block ends, or nothing of it is.
+
+        durable   False for what a crash of the database's machine may forget
 
         In SQLite it is alone. In PostgreSQL others run beside it: what it reads and goes by, it
         locks (`lock`, `lock_folder`, `lock_upload`), always in the order key, folder, upload,
         user or total; or it decides in the condition of the statement itself.
         """
         with self._writer.begin() as connection:
+            if not durable:
+                self._database.need_no_flush(connection)
             yield Rows(connection)
         self._written = True
 
@@ -503,8 +517,9 @@ _RESERVE = (
     .values(reserved=users.c.reserved + bindparam("size"))
 )
 _UPLOADS: Select[Any] = select(*Upload.columns()).select_from(
-    uploads.join(folders, folders.c.n == uploads.c.folder_n)
+    uploads.outerjoin(folders, folders.c.n == uploads.c.folder_n)
 )
+_LOCKED_UPLOADS = _UPLOADS.with_for_update(of=uploads)
 
 
 _USER_BY_SLUG: Select[Any] = select(*User.columns()).where(users.c.slug == bindparam("slug"))
@@ -664,6 +679,7 @@ class Rows:
         return self._add_to_total("reserved", size, most)
 
     def _add_to_total(self, name: str, size: int, most: int) -> bool:
+        self.lock("totals")  # there are two rows, and the condition looks at both
         every = totals.alias("every")
         spent = select(func.sum(every.c.value)).scalar_subquery()
         fits = and_(totals.c.name == name, or_(spent + size <= most, literal(size <= 0)))
@@ -686,6 +702,7 @@ class Rows:
 
         The time begins with the first, and anew with the first after its end.
         """
+        self.lock("limit", key)
         over = limits.c.since <= now - seconds
         fits = and_(limits.c.key == key, or_(over, limits.c.count < most))
         counted = (
@@ -757,8 +774,9 @@ class Rows:
         return Token(*row[:split]), User(*row[split:])
 
     def token_by_refresh(self, refresh_hash: str) -> Token | None:
+        """The token, locked: of two who refresh at once, the second sees what the first did."""
         query = select(*Token.columns()).where(tokens.c.refresh_hash == refresh_hash)
-        return Token.maybe(self._one(query))
+        return Token.maybe(self._one(query.with_for_update()))
 
     def has_used_child(self, token_n: int) -> bool:
         query = select(tokens.c.n).where(tokens.c.parent_n == token_n, tokens.c.used)
@@ -786,7 +804,7 @@ class Rows:
             select(*User.columns())
             .join(sessions, sessions.c.user_n == users.c.n)
             .where(sessions.c.token_hash == token_hash, sessions.c.expires > now)
-            .where(sessions.c.once.is_(literal(False)))
+            .where(sessions.c.once.is_(False))
         )
         return User.maybe(self._one(query))
 
@@ -808,20 +826,21 @@ class Rows:
 
     # --- sign-ins that failed ---
 
-    def failures(self, key: str) -> tuple[int, int]:
-        """How many are counted under this key, and the moment of the last; 0 and 0 for none."""
-        query = select(failures.c.count, failures.c.last).where(failures.c.key == key)
-        row = self._one(query)
-        return (0, 0) if row is None else (int(row[0]), int(row[1]))
+    def failures(self, key: str) -> tuple[int, int, int]:
+        """What is counted under this key. -> how many, the moment of the last, how many of them
+        are being looked at; 0 three times for none"""
+        query = select(failures.c.count, failures.c.last, failures.c.trying)
+        row = self._one(query.where(failures.c.key == key))
+        return (0, 0, 0) if row is None else (int(row[0]), int(row[1]), int(row[2]))
 
-    def set_failures(self, key: str, count: int, last: int) -> None:
+    def set_failures(self, key: str, count: int, last: int, trying: int = 0) -> None:
+        """Count under a key, which is locked."""
         own = failures.c.key == key
-        if count <= 0:
+        values = {"count": max(0, count), "last": last, "trying": max(0, trying)}
+        if count <= 0 and trying <= 0:
             self._db.execute(delete(failures).where(own))
-        elif not self._db.execute(
-            update(failures).where(own).values(count=count, last=last)
-        ).rowcount:
-            self._insert(failures, key=key, count=count, last=last)
+        elif not self._db.execute(update(failures).where(own).values(values)).rowcount:
+            self._insert(failures, key=key, **values)
 
     def forget_failures(self, before: int, most: int) -> None:
         """Remove those that are old, and all but the newest rows where there are too many."""
@@ -829,10 +848,43 @@ class Rows:
         old = or_(failures.c.last < before, failures.c.n <= newest - most)
         self._db.execute(delete(failures).where(old))
 
+    # --- ids that were guessed wrong ---
+
+    def misses(self, key: str) -> tuple[int, int]:
+        """How full the bucket of an address was, and when; 0 and 0 for none."""
+        row = self._one(select(misses.c.level, misses.c.since).where(misses.c.key == key))
+        return (0, 0) if row is None else (int(row[0]), int(row[1]))
+
+    def set_misses(self, key: str, level: int, since: int) -> None:
+        """Set the bucket of a key, which is locked."""
+        values = {"level": level, "since": since}
+        own = misses.c.key == key
+        if not self._db.execute(update(misses).where(own).values(values)).rowcount:
+            self._insert(misses, key=key, **values)
+
+    def forget_misses(self, before: int, most: int) -> None:
+        """Remove those that are old, and all but the newest rows where there are too many."""
+        newest = select(func.max(misses.c.n)).scalar_subquery()
+        old = or_(misses.c.since < before, misses.c.n <= newest - most)
+        self._db.execute(delete(misses).where(old))
+
     # --- folders ---
 
     def add_folder(self, **values: object) -> int:
         return self._insert(folders, **values)
+
+    def lock_folder(self, folder_id: str) -> Folder | None:
+        """The folder, which nobody else changes until this transaction ends."""
+        if self._is_postgres:
+            self._db.execute(select(folders.c.n).where(folders.c.id == folder_id).with_for_update())
+        return self.folder(folder_id)
+
+    def hold_folder(self, n: int) -> bool:
+        """Lock a folder by number. -> False where it is gone; SQLite tells that by IntegrityError
+        later, when something is added to it"""
+        if not self._is_postgres:
+            return True
+        return self._one(select(folders.c.n).where(folders.c.n == n).with_for_update()) is not None
 
     def folder(self, folder_id: str, viewer: int = 0) -> Folder | None:
         return Folder.maybe(self._one(_FOLDER, id=folder_id, viewer=viewer))
@@ -901,15 +953,24 @@ class Rows:
         query = self._named(_FOLDERS.where(folders.c.owner_n == user_n), folders, part)
         if public_only:
             query = query.where(folders.c.is_public)
-        if part.after is None:
+        if part.is_filtered and part.after is None:
             return self._folder_page(query, viewer, part.offset, part.limit)
-        total = None if part.is_filtered else self._count_folders(query)
+        total = None if part.is_filtered else self._folders_owned(user_n, public_only=public_only)
+        if part.after is None:
+            page = query.order_by(folders.c.n).offset(part.offset).limit(part.limit)
+            return total, [Folder.of(row) for row in self._all(page, viewer=viewer)]
         n: ColumnElement[int] = folders.c.n
         if _is_one_name(part):
             n = n + 0  # as in _files_part
         page = query.where(n > (part.after or (0,))[0]).order_by(n).limit(part.limit)
         found = self._all(page, viewer=viewer)
         return total, [Folder.of(row) for row in found]
+
+    def _folders_owned(self, user_n: int, *, public_only: bool) -> int:
+        """How many folders a user has, as it was counted when they came and went."""
+        counter = users.c.shared if public_only else users.c.folders
+        row = self._one(select(counter).where(users.c.n == user_n))
+        return 0 if row is None else int(row[0])
 
     def folders_followed(self, user_n: int, offset: int, limit: int) -> tuple[int, list[Folder]]:
         """A page of the public folders of those whom the user follows."""
@@ -923,7 +984,7 @@ class Rows:
         -> how many there are in all, the page
         """
         marks = self._marks(kind, user_n).subquery()
-        newest = (marks.c.folder_n.desc(), marks.c.gone_id)
+        newest = (marks.c.folder_n.desc().nulls_last(), marks.c.gone_id)
         order = (marks.c.last.desc(), *newest) if kind == "history" else newest
         rows = self._all(select(marks).order_by(*order).offset(offset).limit(limit))
         ns = [row[0] for row in rows if row[0] is not None]
@@ -985,6 +1046,7 @@ class Rows:
 
     def _add_once(self, table: Table, **values: object) -> bool:
         """Insert a row that may be there already. -> whether it was not"""
+        self.lock(table.name, *map(str, values.values()))
         same = [table.c[name] == value for name, value in values.items()]
         if self._one(select(table.c.n).where(*same)) is not None:
             return False
@@ -1239,11 +1301,14 @@ class Rows:
     def upload(self, token_hash: str) -> Upload | None:
         return Upload.maybe(self._one(_UPLOADS.where(uploads.c.token_hash == token_hash)))
 
-    def upload_by_number(self, n: int) -> Upload | None:
-        return Upload.maybe(self._one(_UPLOADS.where(uploads.c.n == n)))
+    def lock_upload(self, n: int) -> Upload | None:
+        """The upload, which nobody else changes until this transaction ends."""
+        return Upload.maybe(self._one(_LOCKED_UPLOADS.where(uploads.c.n == n)))
 
-    def uploads_into(self, folder_n: int) -> list[Upload]:
-        return [Upload.of(row) for row in self._all(_UPLOADS.where(uploads.c.folder_n == folder_n))]
+    def lock_uploads_into(self, folder_n: int) -> list[Upload]:
+        """The uploads into a folder, locked as one is."""
+        found = self._all(_LOCKED_UPLOADS.where(uploads.c.folder_n == folder_n))
+        return [Upload.of(row) for row in found]
 
     def count_uploads(self, folder_n: int) -> int:
         return self._count(select(uploads.c.n).where(uploads.c.folder_n == folder_n))
@@ -1254,12 +1319,31 @@ class Rows:
         old = _UPLOADS.where(*over).order_by(uploads.c.expires).limit(limit)
         return [Upload.of(row) for row in self._all(old)]
 
-    def cut_uploads(self, limit: int) -> list[Upload]:
-        """Some of those that end with their connection."""
-        return [
-            Upload.of(row)
-            for row in self._all(_UPLOADS.where(uploads.c.resumable.is_(False)).limit(limit))
-        ]
+    def cut_uploads(self, held_until: int, limit: int) -> list[Upload]:
+        """Some of those that end with their connection, which nobody has held for so long."""
+        over = (uploads.c.resumable.is_(False), uploads.c.held_until <= held_until)
+        return [Upload.of(row) for row in self._all(_UPLOADS.where(*over).limit(limit))]
+
+    def hold_upload(self, n: int, holder: str, now: int, until: int) -> bool:
+        """Take an upload that nobody holds. -> False where a process does; it is told"""
+        free = or_(
+            uploads.c.holder.is_(None), uploads.c.holder == holder, uploads.c.held_until <= now
+        )
+        mine = update(uploads).where(uploads.c.n == n)
+        taken = mine.where(free).values(holder=holder, held_until=until, wanted=False)
+        if self._db.execute(taken).rowcount:
+            return True
+        return self._db.execute(mine.values(wanted=True)).rowcount == 0  # it is gone
+
+    def let_upload_go(self, n: int, holder: str) -> None:
+        own = and_(uploads.c.n == n, uploads.c.holder == holder)
+        self._db.execute(update(uploads).where(own).values(holder=None, held_until=0))
+
+    def keep_holding(self, holder: str, until: int) -> list[int]:
+        """Hold on to all that this process holds. -> which of them another one wants"""
+        own = uploads.c.holder == holder
+        self._db.execute(update(uploads).where(own).values(held_until=until))
+        return [row[0] for row in self._all(select(uploads.c.n).where(own, uploads.c.wanted))]
 
     def unfinished_blobs(self) -> set[str]:
         """The keys of the bytes of uploads that became no file yet."""
@@ -1358,6 +1442,6 @@ class Rows:
         unread = and_(
             messages.c.target_n == target_n,
             messages.c.sender_n == sender_n,
-            messages.c.read.is_(literal(False)),
+            messages.c.read.is_(False),
         )
         self._db.execute(update(messages).where(unread).values(read=True))

@@ -97,6 +97,14 @@ def _existing(arguments: argparse.Namespace) -> "Service":
     return open_service(places)
 
 
+def _migrate(arguments: argparse.Namespace) -> int:
+    from minus_server.catalog import newest_revision
+
+    changed = _places(arguments).migrate()
+    print(f"The tables are {'now ' if changed else ''}those of {newest_revision()}.")
+    return 0
+
+
 def _passwd(arguments: argparse.Namespace) -> int:
     _existing(arguments).accounts.set_password(arguments.name, _password())
     return 0
@@ -337,6 +345,7 @@ def _parser() -> argparse.ArgumentParser:
         ("remove", _remove, "link", "remove a gallery or an item, by a link to it or its id"),
     ):
         command(name, run, about, yes).add_argument(operand, metavar=operand.upper())
+    command("migrate", _migrate, "make or upgrade the tables of a shared database")
     command("stop", _stop, "end the service of the data folder")
     command("check", _check, "read every file and compare it with its SHA-256")
     return parser

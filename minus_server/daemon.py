@@ -33,10 +33,12 @@ from minus_server.addresses import is_loopback
 from minus_server.app import Activity, build
 from minus_server.embedded import read_json
 from minus_server.errors import CannotServe, Refused
+from minus_server.leases import BEAT_SECONDS
 from minus_server.names import username
 from minus_server.places import Places
 from minus_server.policy import Policy
 from minus_server.service import DEFAULT_POLICY, Service, open_service
+from minus_server.tus import Turns
 
 _LOCK_TRIES = 10
 EXPIRE_SECONDS = 3600
@@ -154,7 +156,8 @@ def serve(options: Options) -> int:
     (options.data / "service.json").unlink(missing_ok=True)  # of one that was killed
     service = open_service(options.places, policy=options.policy)
     try:
-        service.resumables.recover()
+        if not options.places.is_shared:
+            service.resumables.recover()
         asyncio.run(_Process(options, service).run())
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
@@ -220,6 +223,7 @@ class _Process:
         self._base_url = base if base.endswith("/") else f"{base}/"
         self._ready = options.data / "service.json"
         app = build(service, self._base_url, self._activity, only_host=options.embedded)
+        self._turns: Turns = app.state.turns
         self._server = Server(
             app,
             address=options.host,
@@ -243,7 +247,7 @@ class _Process:
         serving = loop.create_task(self._server.serve())
         await self._accepts(serving)
         self._announce()
-        jobs = self._watch_idleness(), self._expire(), self._checkpoint()
+        jobs = self._watch_idleness(), self._expire(), self._checkpoint(), self._beat()
         beside = [loop.create_task(job) for job in jobs]
         await serving
         for task in beside:
@@ -292,6 +296,16 @@ class _Process:
             except (SQLAlchemyError, OSError, Refused) as error:  # the next hour will do
                 print(f"What is old could not be removed: {error}", file=sys.stderr, flush=True)
             await asyncio.sleep(EXPIRE_SECONDS)
+
+    async def _beat(self) -> None:
+        """Every second, tell other processes what this one works on, and hear what they want."""
+        if self._service.library.leases.alone:
+            return
+        while True:
+            with suppress(SQLAlchemyError):  # the next second will do
+                self._turns.give_up(await asyncio.to_thread(self._service.library.leases.beat))
+                await asyncio.to_thread(self._service.resumables.end_cut)
+            await asyncio.sleep(BEAT_SECONDS)
 
     async def _checkpoint(self) -> None:
         """Every second, take from the uploads what their commits would do now and then."""

@@ -54,6 +54,9 @@ class Database(Protocol):
     def limited(self, connection: Connection, seconds: float) -> Any:
         """A block whose statements may take so long; OperationalError, `is_busy`, after that."""
 
+    def need_no_flush(self, connection: Connection) -> None:
+        """Let the transaction that begins here end without waiting for the disk."""
+
     def checkpoint(self) -> None:
         """Do now what commits would have to do now and then."""
 
@@ -94,6 +97,9 @@ class Sqlite:
         finally:
             driver.set_progress_handler(None, 0)
 
+    def need_no_flush(self, connection: Connection) -> None:
+        """SQLite cannot change that inside a transaction."""
+
     def checkpoint(self) -> None:
         with closing(self.engine.raw_connection()) as connection:
             connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -125,6 +131,9 @@ class Postgres:
     def limited(self, connection: Connection, seconds: float) -> Iterator[None]:
         connection.execute(text(f"SET LOCAL statement_timeout = {int(seconds * 1000)}"))
         yield
+
+    def need_no_flush(self, connection: Connection) -> None:
+        connection.execute(text("SET LOCAL synchronous_commit = off"))
 
     def checkpoint(self) -> None:
         """The server does that by itself."""

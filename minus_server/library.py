@@ -29,10 +29,12 @@ from minus_server.errors import (
     Forbidden,
     NotFound,
     NotSignedIn,
+    OffsetMismatch,
     QuotaExceeded,
     Refused,
     TooLarge,
 )
+from minus_server.leases import Leases
 from minus_server.pictures import MEDIUM, SMALL, Pictures
 from minus_server.policy import Policy
 from minus_server.repeats import Once, Replayed
@@ -47,34 +49,12 @@ FILTER_SECONDS = 2  # that a search by a pattern may take
 MOST_TEXT = 2 << 20  # characters in a page by cursor, which ends before its last row then
 _ROWS_AT_ONCE = 500
 FORM_OVERHEAD = 64 * 1024  # bytes of a body that may be its form and not its file
+_AHEAD = 32 << 20  # bytes, of room that is held before they come
 _HOUR = 3600
 _BLOCK = 1 << 20  # bytes read at once
 _HEAD = 512  # bytes kept to tell a picture by
 _SIDES = {"small": SMALL, "medium": MEDIUM}
 _BESIDE = ThreadPoolExecutor(4, "digest")  # takes digests while the same bytes are written
-
-
-class InFlight:
-    """Bytes under way without an account and without a reservation: they fill the disk as well.
-
-    room   gives the bytes that may still come, those in flight included
-    """
-
-    def __init__(self, room: Callable[[], int]) -> None:
-        self._room = room
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def take(self, size: int) -> None:
-        """Raises QuotaExceeded where these bytes do not fit."""
-        with self._lock:
-            if self._bytes + size > self._room():
-                raise _no_room()
-            self._bytes += size
-
-    def give(self, size: int) -> None:
-        with self._lock:
-            self._bytes -= size
 
 
 @dataclass
@@ -85,6 +65,8 @@ class Incoming:
 
     digest    its SHA-256 as the sender told it, in hexadecimal, where it did
     upload    its row, which holds room for it
+    grow      gives it a row that holds room for so many bytes, or makes that row hold more;
+              None where all that may come needs none. Raises QuotaExceeded
     release   gives up that row and the room
     known     its request was done before: it is only compared with the first
     """
@@ -92,17 +74,16 @@ class Incoming:
     blobs: Blobs
     room: int  # bytes that may come
     refusal: Refused  # raised when more come
-    flight: InFlight | None = None  # of an upload without an account
     digest: str | None = None
     upload: Upload | None = None
-    release: Callable[[], object] | None = None
+    grow: Callable[[Upload | None, int], Upload] | None = None
+    release: Callable[[int], object] | None = None
     known: bool = False
     head: bytes = b""
     size: int = 0
     running: Any = field(default_factory=hashlib.sha256)  # None: what is stored is read again
     _held: list[bytes] = field(default_factory=list)
     _writer: Writer | None = None
-    _taken: int = 0
 
     @classmethod
     def resumed(
@@ -127,9 +108,9 @@ class Incoming:
         size = sum(map(len, blocks))
         if self.size + size > self.room:
             raise self.refusal
-        if self.flight is not None:
-            self.flight.take(size)
-            self._taken += size
+        held = self.upload.reserved if self.upload else RESERVED_FROM
+        if self.grow is not None and self.size + size > held:
+            self.upload = self.grow(self.upload, self.size + size)
         if self._writer is None:
             self._hash(blocks)
             self._hold(blocks)
@@ -181,20 +162,13 @@ class Incoming:
         self._writer.commit()
         return self._writer.key
 
-    def landed(self) -> None:
-        """It is no longer under way, whatever came of it."""
-        if self.flight is not None:
-            self.flight.give(self._taken)
-        self._taken = 0
-
     def abort(self) -> None:
         """Give the bytes up; harmless after they were kept."""
         if self._writer is not None:
             self._writer.abort()
         self._held = []
-        self.landed()
-        if self.release is not None:
-            self.release()
+        if self.release is not None and self.upload is not None:
+            self.release(self.upload.n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,15 +186,21 @@ class Library:
     """Folders, files, and the bytes behind them."""
 
     def __init__(
-        self, catalog: Catalog, blobs: Blobs, pictures: Pictures, clock: Clock, policy: Policy
+        self,
+        catalog: Catalog,
+        blobs: Blobs,
+        pictures: Pictures,
+        clock: Clock,
+        policy: Policy,
+        leases: Leases,
     ) -> None:
+        self.leases = leases
         self._catalog = catalog
         self._blobs = blobs
         self._pictures = pictures
         self._clock = clock
         self._policy = policy
         self._drawing = threading.Lock()
-        self._flight = InFlight(self._unowned_room)
 
     def _now(self) -> int:
         return int(self._clock())
@@ -331,6 +311,9 @@ class Library:
                 if once is not None:
                     once.begin(rows, now, [name])
                     once.keep(rows, now, [name], [folder_id])
+                if owner is not None:
+                    rows.add_to_user(owner.n, "folders", 1)
+                    rows.add_to_user(owner.n, "shared", int(is_public))
                 rows.add_folder(
                     id=folder_id,
                     owner_n=owner.n if owner else None,
@@ -341,8 +324,6 @@ class Library:
                     updated=now,
                     last_visit=now,
                 )
-                if owner is not None and is_public:
-                    rows.add_to_user(owner.n, "shared", 1)
                 return _current(rows, folder_id)
         except IntegrityError:
             raise NotSignedIn("The account was deleted meanwhile.") from None
@@ -388,12 +369,14 @@ class Library:
             if once is not None:
                 once.begin(rows, now, what)
                 once.keep(rows, now, what, [folder.id])
+            _current(rows, folder)
             rows.change_folder(folder.n, {"name": name, "updated": now})
             return _current(rows, folder)
 
     def move_file(self, file: File, to: int) -> None:
         """Give a file another place in its folder's order, from 0."""
         with self._catalog.write() as rows:
+            rows.hold_folder(file.folder_n)
             ids = rows.file_ids(file.folder_n, names.MAX_ORDER)
             if file.id in ids:
                 ids.remove(file.id)
@@ -416,14 +399,15 @@ class Library:
             if unless_seen_since is not None and folder.last_visit >= unless_seen_since:
                 return False
             size, blobs = rows.folder_bytes(folder.n)
-            under_way = rows.uploads_into(folder.n)
+            under_way = rows.lock_uploads_into(folder.n)
             if not forget:
                 rows.remember(folder, self._now())
             rows.delete_folder(folder.n)
             _give_room(rows, folder, size)
             self.reserve(rows, folder.owner_n, -sum(upload.reserved for upload in under_way))
-            if folder.is_public and folder.owner_n is not None:
-                rows.add_to_user(folder.owner_n, "shared", -1)
+            if folder.owner_n is not None:
+                rows.add_to_user(folder.owner_n, "folders", -1)
+                rows.add_to_user(folder.owner_n, "shared", -int(folder.is_public))
         for key in blobs:
             self._blobs.delete(key)
         for upload in under_way:
@@ -568,6 +552,7 @@ class Library:
     def alter_file(self, folder: Folder, file: File, changes: dict[str, Any]) -> File:
         """Set caption, title or name."""
         with self._catalog.write() as rows:
+            rows.hold_folder(folder.n)
             rows.change_file(file.n, changes)
             rows.change_folder(folder.n, {"updated": self._now()})
         return self.linked_file(file.id)
@@ -611,28 +596,37 @@ class Library:
     def _begin(self, folder: Folder, least: int, upload: Upload | None) -> Incoming:
         """Open an upload that needs so much room beside what its row holds."""
         if folder.owner_n is None:
-            return self._begin_unowned(least, upload)
+            return self._begin_unowned(folder, least, upload)
         with self._catalog.read() as rows:
             owner = rows.user(folder.owner_n)
         room = owner.quota - owner.used - owner.reserved if owner else 0
         if least > room:
             raise _no_room()
-        return self._incoming(room, _no_room(), upload)
+        return self._incoming(folder, room, _no_room(), upload)
 
     def _incoming(
-        self, room: int, refusal: Refused, upload: Upload | None, flight: InFlight | None = None
+        self, folder: Folder | None, room: int, refusal: Refused, upload: Upload | None
     ) -> Incoming:
         """An upload for which there is so much room beside what its row holds."""
-        if upload is None:
-            return Incoming(self._blobs, room, refusal, flight)
-        release = partial(self.end_upload, upload.n)
+        held = upload.reserved if upload else 0
         return Incoming(
-            self._blobs, room + upload.reserved, refusal, upload=upload, release=release
+            self._blobs,
+            room + held,
+            refusal,
+            upload=upload,
+            grow=partial(self._grow, folder),
+            release=self.end_upload,
         )
 
-    def _reserved(self, folder: Folder, size: int) -> Upload:
+    def _grow(self, folder: Folder | None, upload: Upload | None, size: int) -> Upload:
+        """Hold room for bytes that came unannounced, and some ahead. Raises QuotaExceeded"""
+        if upload is None:
+            return self._reserved(folder, size)
+        return self.reserve_for(upload.n, size, min(size, _AHEAD))
+
+    def _reserved(self, folder: Folder | None, size: int) -> Upload:
         """Reserve room for an upload that ends with its connection."""
-        if folder.owner_n is None:
+        if folder is None or folder.owner_n is None:
             self.need_size(size)
         texts = dict.fromkeys(("name", "caption", "declared_type", "metadata"), "")
         with self._catalog.write() as rows:
@@ -643,21 +637,27 @@ class Library:
                 reserved=size,
                 expires=0,
                 resumable=False,
+                **self.leases.columns(),
                 **texts,
             )
 
     def add_upload(
-        self, rows: Rows, folder: Folder, secret: str, *, reserved: int, **values: Any
+        self, rows: Rows, folder: Folder | None, secret: str, *, reserved: int, **values: Any
     ) -> Upload:
-        """Add the row of an upload, and reserve the room that it needs."""
-        if not self.reserve(rows, folder.owner_n, reserved):
+        """Add the row of an upload, and reserve the room that it needs.
+
+        folder   None for a gallery without an owner that is not known yet
+        """
+        if folder is not None and not rows.hold_folder(folder.n):
+            raise _deleted()
+        if not self.reserve(rows, folder.owner_n if folder else None, reserved):
             raise _no_room()
         values |= {"token_hash": hash_secret(secret), "blob": names.new_secret()}
         try:
-            n = rows.add_upload(folder_n=folder.n, reserved=reserved, **values)
+            n = rows.add_upload(folder_n=folder.n if folder else None, reserved=reserved, **values)
         except IntegrityError:
-            raise NotFound("The folder was deleted meanwhile.") from None
-        return _there(rows.upload_by_number(n))
+            raise _deleted() from None
+        return _there(rows.lock_upload(n))
 
     def reserve(self, rows: Rows, owner_n: int | None, size: int) -> bool:
         """Hold room back, or (below 0) give it back. -> False where there is not so much"""
@@ -673,7 +673,7 @@ class Library:
         ahead   bytes beyond them, where there is room for those too
         """
         with self._catalog.write() as rows:
-            upload = _there(rows.upload_by_number(n))
+            upload = _there(rows.lock_upload(n))
             if upload.owner_n is None:
                 self.need_size(size)
             for held in (size + ahead, size):
@@ -689,7 +689,7 @@ class Library:
         once         what began it, forgotten with it. -> whether there was one
         """
         with self._catalog.write() as rows:
-            upload = rows.upload_by_number(n)
+            upload = rows.lock_upload(n)
             if upload is None or (expired_by is not None and upload.expires > expired_by):
                 return False
             rows.delete_upload(n)
@@ -712,15 +712,15 @@ class Library:
 
     def begin_unowned(self) -> Incoming:
         """Open an upload into a gallery without an owner that is named behind the file."""
-        return self._begin_unowned(0, None)
+        return self._begin_unowned(None, 0, None)
 
-    def _begin_unowned(self, least: int, upload: Upload | None) -> Incoming:
+    def _begin_unowned(self, folder: Folder | None, least: int, upload: Upload | None) -> Incoming:
         most, room = self._policy.anonymous_file, self._unowned_room()
         held = upload.reserved if upload else 0
         refusal = self._too_large() if room + held >= most else _no_room()
         if least > min(most, room):
             raise refusal
-        return self._incoming(min(most - held, room), refusal, upload, self._flight)
+        return self._incoming(folder, min(most - held, room), refusal, upload)
 
     def begin_known(self) -> Incoming:
         """Open an upload that was done before; `compare` holds it to the first."""
@@ -820,7 +820,6 @@ class Library:
             stored = incoming.commit()
         except BlobMissing:
             raise no_upload() from None
-        incoming.landed()
         key, data = (stored, None) if isinstance(stored, str) else (None, stored)
         try:
             picture = self._blobs.path(key) if key else data
@@ -910,26 +909,29 @@ class Library:
                 if once is not None:
                     once.begin(catalog, now, what)
                     once.keep(catalog, now, what, [row["id"] for row in rows])
+                if not catalog.hold_folder(folder.n):
+                    raise _deleted()
                 if upload is not None:
-                    self._settle(catalog, upload.n, rows[0])
+                    self._settle(catalog, upload, rows[0])
                 if not self._take_room(catalog, folder, sum(row["size"] for row in rows)):
                     raise _no_room(len(rows))
                 ns = catalog.add_files(rows, data)
                 catalog.count_files(folder.n, len(rows), now)
         except IntegrityError:
-            raise NotFound("The folder was deleted meanwhile.") from None
+            raise _deleted() from None
         of_folder: dict[str, Any] = {"folder_id": folder.id, "owner_n": folder.owner_n}
         of_folder["last_visit"] = now
         return [{"n": n, **row, **of_folder} for n, row in zip(ns, rows, strict=True)]
 
-    def _settle(self, rows: Rows, n: int, file: dict[str, Any]) -> None:
+    def _settle(self, rows: Rows, held: Upload, file: dict[str, Any]) -> None:
         """Give back what an upload held, in the transaction that takes it as used."""
-        upload = _there(rows.upload_by_number(n))
+        upload = still_held(rows, held)
         self.reserve(rows, upload.owner_n, -upload.reserved)
+        done = {"reserved": 0, "size": file["size"], "file_id": file["id"]}
         if upload.resumable:
-            rows.change_upload(n, {"reserved": 0, "size": file["size"], "file_id": file["id"]})
+            rows.change_upload(upload.n, done)
         else:
-            rows.delete_upload(n)
+            rows.delete_upload(upload.n)
 
     # --- thumbnails ---
 
@@ -991,8 +993,8 @@ def _one_more(part: Part) -> Part:
 
 
 def _current(rows: Rows, folder: Folder | str) -> Folder:
-    """The folder as it is inside this transaction. Raises NotFound when it went meanwhile."""
-    if (found := rows.folder(folder if isinstance(folder, str) else folder.id)) is None:
+    """The folder as it is, until this transaction ends. Raises NotFound when it went meanwhile."""
+    if (found := rows.lock_folder(folder if isinstance(folder, str) else folder.id)) is None:
         raise _no_folder()
     return found
 
@@ -1003,6 +1005,19 @@ def _give_room(rows: Rows, folder: Folder, size: int) -> None:
         rows.give_unowned_room(size)
     else:
         rows.add_to_user(folder.owner_n, "used", -size)
+
+
+def still_held(rows: Rows, held: Upload) -> Upload:
+    """The upload as it is, locked. Raises NotFound where it ended, OffsetMismatch where another
+    process went on with it."""
+    upload = _there(rows.lock_upload(held.n))
+    if upload.holder != held.holder:
+        raise OffsetMismatch("Another request goes on with this upload.")
+    return upload
+
+
+def _deleted() -> NotFound:
+    return NotFound("The folder was deleted meanwhile.")
 
 
 def _there(upload: Upload | None) -> Upload:

@@ -42,6 +42,16 @@ class Places:
         catalog.migrate()
         return catalog
 
+    def migrate(self) -> bool:
+        """Make the tables, or upgrade them. -> False where they were right. Raises CannotServe"""
+        if self.database is None:
+            self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        catalog = Catalog(self.database or Catalog.url_in(self.data))
+        try:
+            return catalog.migrate()
+        finally:
+            catalog.close()
+
     def open_blobs(self) -> Blobs:
         """Open the store of all bytes but those that stand with their rows. Raises CannotServe"""
         if self.blobs is None:

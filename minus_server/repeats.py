@@ -54,6 +54,7 @@ class Once:
 
         what   the rest of what was asked: names, sizes, digests. Raises Replayed, KeyReused.
         """
+        rows.lock("repeat", self._key_hash)  # one that runs at the same time is waited for
         known = rows.repeat(self._key_hash, now)
         if known is None:
             return

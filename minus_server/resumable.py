@@ -9,17 +9,19 @@ from typing import Any
 
 from minus_server import names
 from minus_server.accounts import Clock, hash_secret
-from minus_server.blobs import BlobMissing, Writer
+from minus_server.blobs import BlobBusy, BlobMissing, Writer
 from minus_server.catalog import Catalog, File, Folder, Upload
 from minus_server.errors import (
     BadRequest,
     ChecksumMismatch,
     DigestMismatch,
+    InUse,
     NotFound,
     OffsetMismatch,
     TooLarge,
 )
-from minus_server.library import MAX_UNOWNED_ITEMS, Incoming, Library, no_upload
+from minus_server.leases import CUT_SECONDS
+from minus_server.library import MAX_UNOWNED_ITEMS, Incoming, Library, no_upload, still_held
 from minus_server.repeats import Once
 from minus_server.store import Store
 
@@ -95,6 +97,7 @@ class Resumables:
                 once.begin(rows, now, what)
                 once.keep(rows, now, what, [once.masked(secret)])
             if folder.owner_n is None:
+                rows.hold_folder(folder.n)
                 self._library.need_room(rows, plan.size or 0)
                 if rows.count_uploads(folder.n) >= MAX_UNOWNED_ITEMS:
                     raise TooLarge(f"Without an account, {MAX_UNOWNED_ITEMS} uploads are the most.")
@@ -111,6 +114,7 @@ class Resumables:
                 size=plan.size,
                 digest=plan.digest,
                 expires=self._expires(folder.owner_n),
+                **self._library.leases.columns(),
             )
         return secret, upload
 
@@ -197,6 +201,8 @@ class Resumables:
             writer = self._blobs.resume(upload.blob, upload.arrived)
         except BlobMissing:
             raise NotFound("The bytes of this upload are gone.") from None
+        except BlobBusy:
+            raise InUse("Another request works on this upload.") from None
         with self._lock:
             at, running = self._running.pop(upload.n, (0, hashlib.sha256()))
         if at != upload.arrived:
@@ -213,11 +219,13 @@ class Resumables:
         return self._library.reserve_for(upload.n, size, ahead)
 
     def save(self, upload: Upload, arrived: int) -> Upload:
-        """Say that so many bytes are on disk, once they are. Raises NotFound where it ended"""
+        """Say that so many bytes are on disk, once they are.
+
+        Raises NotFound where it ended, OffsetMismatch where another process went on with it.
+        """
         changes: dict[str, Any] = {"arrived": arrived, "expires": self._expires(upload.owner_n)}
         with self._catalog.write() as rows:
-            if rows.upload_by_number(upload.n) is None:
-                raise no_upload()
+            still_held(rows, upload)
             rows.change_upload(upload.n, changes)
         return replace(upload, **changes)
 
@@ -235,7 +243,7 @@ class Resumables:
     def finish(self, upload: Upload, opened: "_Opened", once: Once | None) -> File:
         """Make the file of an upload whose bytes are all there; `once` as for `end`."""
         with self._catalog.read() as rows:
-            folder = rows.folder(upload.folder_id)
+            folder = rows.folder(upload.folder_id or "")
         try:
             if folder is None:
                 raise no_upload()
@@ -255,17 +263,23 @@ class Resumables:
     # --- housekeeping ---
 
     def recover(self) -> None:
-        """At the start of the process that holds the folder: clear away what was cut off."""
-        while True:
-            with self._catalog.read() as rows:
-                cut = rows.cut_uploads(_AT_ONCE)
-            for upload in cut:
-                self._library.end_upload(upload.n)
-            if not cut:
-                break
+        """Before anybody is served, by who has folder and rows alone: clear away what was cut."""
+        self._end_cut(names.MAX_LENGTH)
         with self._catalog.read() as rows:
             kept = rows.unfinished_blobs()
         self._blobs.clear_incoming(kept)
+
+    def end_cut(self) -> None:
+        """End the uploads of connections whose process has died."""
+        if not self._library.leases.alone:
+            self._end_cut(self._now() - CUT_SECONDS)
+
+    def _end_cut(self, held_until: int) -> None:
+        cut = 1
+        while cut:
+            with self._catalog.read() as rows:
+                some = rows.cut_uploads(held_until, _AT_ONCE)
+            cut = sum(self._library.end_upload(upload.n) for upload in some)
 
     def expire(self) -> int:
         """Remove uploads and repeats whose time is over. -> how many uploads"""

@@ -7,6 +7,7 @@ from pathlib import Path
 from minus_server.accounts import Accounts, Clock
 from minus_server.catalog import Catalog
 from minus_server.galleries import Galleries
+from minus_server.leases import Leases
 from minus_server.library import Library
 from minus_server.pictures import Pictures
 from minus_server.places import Places
@@ -14,7 +15,7 @@ from minus_server.policy import Policy
 from minus_server.resumable import Resumables
 from minus_server.sessions import Sessions
 from minus_server.store import Store
-from minus_server.throttle import SignIns
+from minus_server.throttle import Misses, SignIns
 
 DEFAULT_POLICY = Policy()
 
@@ -24,6 +25,7 @@ class Service:
     """What the routes and the commands call."""
 
     policy: Policy
+    misses: Misses
     accounts: Accounts
     sign_ins: SignIns
     sessions: Sessions
@@ -42,19 +44,26 @@ class Service:
 
 
 def open_service(
-    places: Places | Path, clock: Clock = time.time, policy: Policy = DEFAULT_POLICY
+    places: Places | Path,
+    clock: Clock = time.time,
+    policy: Policy = DEFAULT_POLICY,
+    *,
+    alone: bool = True,
 ) -> Service:
     """Open what a service keeps, making what is missing of a folder, its owner's alone (0700).
 
-    Raises CannotServe.
+    alone   no other process serves these rows, as far as the folder's lock can tell.
+            Raises CannotServe.
     """
     places = places if isinstance(places, Places) else Places(places)
     catalog, pictures = places.catalog(), Pictures()
     blobs = Store(places.open_blobs(), catalog)
-    library = Library(catalog, blobs, pictures, clock, policy)
+    leases = Leases(catalog, clock, alone=alone and not places.is_shared)
+    library = Library(catalog, blobs, pictures, clock, policy, leases)
     sign_ins = SignIns(catalog, clock)
     return Service(
         policy=policy,
+        misses=Misses(catalog, clock),
         accounts=Accounts(catalog, clock, sign_ins),
         sign_ins=sign_ins,
         sessions=Sessions(catalog, clock),

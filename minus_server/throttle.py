@@ -4,9 +4,8 @@ Nobody is locked out: a wrong password makes only its own address wait for its o
 never longer than LONGEST_PAUSE. Whoever comes from elsewhere is delayed a little at the most.
 """
 
-import threading
-from collections import Counter
-from collections.abc import Callable
+from collections import OrderedDict
+from contextlib import suppress
 
 from minus_server.accounts import Clock, hash_secret
 from minus_server.addresses import is_loopback, network
@@ -21,6 +20,8 @@ LONGEST_DELAY = 3.0  # seconds
 _HALF = 3600  # seconds in which a count halves
 _FORGOTTEN = 12 * _HALF
 _MOST_ROWS = 100_000
+_TRY_SECONDS = 60  # after which a try is no longer under way
+_KNOWN_SECONDS = 1
 
 MISSES = 100  # ids that an address may guess wrong at once
 MISSES_SECONDS = 600  # for which it may do so again
@@ -34,8 +35,6 @@ class SignIns:
     def __init__(self, catalog: Catalog, clock: Clock) -> None:
         self._catalog = catalog
         self._clock = clock
-        self._lock = threading.Lock()
-        self._trying: Counter[str] = Counter()  # tries under way, by account and address
 
     def begin(self, account: str, address: str) -> None:
         """Count a try as a wrong one, until `end` says that it was not.
@@ -47,35 +46,29 @@ class SignIns:
         now = int(self._clock())
         pair, *others = _keys(account, address)
         with self._catalog.write() as rows:
-            count, last = rows.failures(pair)
+            _lock(rows, pair, *others)
+            count, last, trying = rows.failures(pair)
             count, age = _faded(count, now - last), now - last
-            with self._lock:
-                pause = _pause(count - self._trying[pair])
+            trying = trying if 0 <= age < _TRY_SECONDS else 0  # whoever tried has died
+            pause = _pause(count - trying)
             if 0 <= age < pause:  # a clock that was set back keeps nobody out
                 raise _wait(pause - age)
             rows.forget_failures(now - _FORGOTTEN, _MOST_ROWS)
-            rows.set_failures(pair, count + 1, now)
+            rows.set_failures(pair, count + 1, now, trying + 1)
             for key in others:
-                held, before = rows.failures(key)
+                held, before, _ = rows.failures(key)
                 rows.set_failures(key, _faded(held, now - before) + 1, now)
-            with self._lock:  # before the next one who begins looks
-                self._trying[pair] += 1
 
     def end(self, account: str, address: str, *, right: bool) -> None:
         """The password was looked at: take the try back where it was right."""
         pair, *others = _keys(account, address)
-        try:
-            if right:
-                with self._catalog.write() as rows:
-                    rows.set_failures(pair, 0, 0)
-                    for key in others:
-                        held, last = rows.failures(key)
-                        rows.set_failures(key, held - 1, last)
-        finally:
-            with self._lock:
-                self._trying[pair] -= 1
-                if not self._trying[pair]:
-                    del self._trying[pair]
+        with self._catalog.write() as rows:
+            _lock(rows, pair, *others)
+            count, last, trying = rows.failures(pair)
+            rows.set_failures(pair, 0 if right else count, last, trying - 1)
+            for key in others if right else ():
+                held, before, _ = rows.failures(key)
+                rows.set_failures(key, held - 1, before)
 
     def delay(self, account: str, address: str) -> float:
         """The seconds that the answer to a sign-in waits."""
@@ -87,7 +80,7 @@ class SignIns:
         return min(LONGEST_DELAY, DELAY * max(0, count - FREE_DELAYS))
 
     def _count(self, rows: Rows, key: str) -> int:
-        count, last = rows.failures(key)
+        count, last, _ = rows.failures(key)
         return _faded(count, int(self._clock()) - last)
 
 
@@ -97,6 +90,12 @@ def _keys(account: str, address: str) -> tuple[str, str, str]:
     named = f"pair {place} {account}", f"account {account}", f"address {place}"
     pair, of_account, of_address = map(hash_secret, named)
     return pair, of_account, of_address
+
+
+def _lock(rows: Rows, *keys: str) -> None:
+    """In one order, so that no two wait for each other."""
+    for key in sorted(keys):
+        rows.lock("failures", key)
 
 
 def _pause(count: int) -> int:
@@ -114,35 +113,53 @@ def _wait(seconds: int) -> TooMany:
 
 
 class Misses:
-    """Addresses that asked for ids which are none, in memory.
+    """Addresses that asked for ids which are none.
 
-    A bucket for each: a miss adds to it, time empties it; who has filled it waits.
-
-    clock   seconds, of no day
+    A bucket for each: a miss adds to it, time empties it; who has filled it waits. The catalog
+    has them; what it said of an address is known for a second, so that a page of pictures asks
+    it once.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, catalog: Catalog, clock: Clock) -> None:
+        self._catalog = catalog
         self._clock = clock
-        self._lock = threading.Lock()
-        self._levels: dict[str, tuple[float, float]] = {}
+        self._known: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def known(self, address: str) -> int | None:
+        """As `wait`, without asking the catalog; None where that is to be done."""
+        if is_loopback(address):
+            return 0
+        since, wait = self._known.get(network(address), (0.0, 0))
+        return wait if 0 <= self._clock() - since < _KNOWN_SECONDS else None
 
     def wait(self, address: str) -> int:
         """The seconds that the address has to wait, 0 where it may ask."""
-        over = self._level(network(address)) - MISSES
-        if over <= 0 or is_loopback(address):
+        if is_loopback(address):
             return 0
-        return min(_LONGEST_WAIT, 1 + int(over * MISSES_SECONDS / MISSES))
+        key = network(address)
+        with self._catalog.read() as rows:
+            over = self._level(rows, hash_secret(key)) / 1000 - MISSES
+        wait = 0 if over <= 0 else min(_LONGEST_WAIT, 1 + int(over * MISSES_SECONDS / MISSES))
+        self._known[key] = self._clock(), wait
+        while len(self._known) > _MOST_ADDRESSES:
+            with suppress(KeyError):  # another thread was quicker
+                self._known.popitem(last=False)
+        return wait
 
     def count(self, address: str) -> None:
         """Count a miss."""
-        key = network(address)
-        with self._lock:
-            level = self._level(key) + 1
-            self._levels.pop(key, None)
-            self._levels[key] = level, self._clock()  # the latest are behind
-            if len(self._levels) > _MOST_ADDRESSES:
-                del self._levels[next(iter(self._levels))]
+        if is_loopback(address):
+            return
+        now = int(self._clock() * 1000)
+        key = hash_secret(network(address))
+        with self._catalog.write(durable=False) as rows:
+            rows.lock("misses", key)
+            rows.forget_misses(now - MISSES_SECONDS * 1000, _MOST_ROWS)
+            rows.set_misses(key, self._level(rows, key) + 1000, now)
+        self._known.pop(network(address), None)
 
-    def _level(self, key: str) -> float:
-        level, since = self._levels.get(key, (0.0, 0.0))
-        return max(0.0, level - (self._clock() - since) * MISSES / MISSES_SECONDS)
+    def _level(self, rows: Rows, key: str) -> int:
+        """How full the bucket is, in thousandths of a miss."""
+        level, since = rows.misses(key)
+        passed = max(0, int(self._clock() * 1000) - since)
+        return max(0, level - passed * MISSES // MISSES_SECONDS)

@@ -7,7 +7,7 @@ creation-defer-length, termination, checksum, expiration.
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -31,6 +31,7 @@ from minus_server.errors import (
     UnsupportedType,
 )
 from minus_server.galleries import UNTITLED
+from minus_server.leases import LEASE_SECONDS, Leases
 from minus_server.library import no_upload
 from minus_server.repeats import Once, Replayed, holder
 from minus_server.resumable import Announced, Plan
@@ -41,6 +42,7 @@ from minus_server.wire import Wire, date, http_date
 
 VERSION = "1.0.0"
 PATIENCE = 5  # seconds that a request waits for an older one to let go of its upload
+_LOOK_AGAIN = 0.2  # seconds
 _EXTENSIONS = "creation,creation-with-upload,creation-defer-length,termination,checksum,expiration"
 _KEPT_METADATA = 4096  # characters; a caption alone may be longer: then what is known is told
 _METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST"
@@ -63,7 +65,8 @@ class Turns:
     The connection of an older one may be dead without anybody knowing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
         self._turns: dict[int, Turn] = {}
 
     @contextlib.asynccontextmanager
@@ -77,10 +80,27 @@ class Turns:
             raise InUse("Another request works on this upload.")
         mine = self._turns[upload.n] = Turn()
         try:
+            await self._hold(upload.n)
             yield mine
         finally:
+            with anyio.CancelScope(shield=True):
+                await run_in_threadpool(self._leases.let_go, upload.n)
             del self._turns[upload.n]
             mine.ended.set()
+
+    async def _hold(self, n: int) -> None:
+        """Take it from other processes too; a dead one has it until its lease is over."""
+        with anyio.move_on_after(LEASE_SECONDS + PATIENCE):
+            while not await run_in_threadpool(self._leases.take, n):
+                await anyio.sleep(_LOOK_AGAIN)
+            return
+        raise InUse("Another process works on this upload.")
+
+    def give_up(self, wanted: Iterable[int]) -> None:
+        """Stop working on these, for another process."""
+        for n in wanted:
+            if (mine := self._turns.get(n)) is not None:
+                mine.reading.cancel()
 
 
 # --- requests ---

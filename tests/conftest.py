@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.live import Service
+from tests.stores import BACKEND
 
 pytest_plugins = ["tests.browser"]
 
@@ -32,8 +33,17 @@ def own_service(tmp_path: Path) -> Iterator[Service]:
         running.stop()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    about = "what only SQLite and a folder have: flushes counted, files looked at, one process"
+    config.addinivalue_line("markers", f"alone: {about}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest files first, so that the processes end together."""
+    if BACKEND != "sqlite":
+        apart = [item for item in items if item.get_closest_marker("alone")]
+        config.hook.pytest_deselected(items=apart)
+        items[:] = [item for item in items if item not in apart]
     items.sort(key=lambda item: item.path.name not in ("test_pages.py", "test_wire_v1.py"))
 
 

@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.stores import elsewhere
+
 
 def clean_environment(**extra: str) -> dict[str, str]:
     """The environment without anything that would lead a command to a real service."""
@@ -28,6 +30,7 @@ class Service:
     port: int = 0
     api_key: str = ""
     api_secret: str = ""
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
     _process: "subprocess.Popen[str] | None" = field(default=None, repr=False)
 
     @property
@@ -41,6 +44,7 @@ class Service:
 
     def start(self, port: int = 0) -> None:
         """Start it and read its first line."""
+        self.environment = self.environment or elsewhere()
         command = [sys.executable, *self.program, "serve", "--data", str(self.data)]
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
@@ -49,7 +53,7 @@ class Service:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=clean_environment(),
+                env=clean_environment() | self.environment,
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -68,7 +72,7 @@ class Service:
             input=stdin,
             capture_output=True,
             text=True,
-            env=clean_environment(),
+            env=clean_environment() | self.environment,
             check=False,
         )
 

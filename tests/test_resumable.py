@@ -524,7 +524,7 @@ def test_a_request_that_does_not_let_go_in_time_is_left_alone(
     upload = site.begin(site.folder())[1]
 
     async def two_at_once() -> None:
-        turns = tus.Turns()
+        turns = tus.Turns(site.service.library.leases)
         async with turns.take(upload) as older:
             with pytest.raises(InUse):
                 async with turns.take(upload):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import anyio
 import pytest
+from sqlalchemy import text
 from starlette.requests import Request
 from starlette.types import Message
 
@@ -17,7 +18,14 @@ from minus_server.catalog import Catalog
 from minus_server.errors import TimedOut, TooMany
 from minus_server.schema import failures
 from minus_server.service import Service, open_service
-from minus_server.throttle import FREE_DELAYS, LONGEST_DELAY, MISSES, Misses, SignIns
+from minus_server.throttle import (
+    FREE_DELAYS,
+    LONGEST_DELAY,
+    MISSES,
+    MISSES_SECONDS,
+    Misses,
+    SignIns,
+)
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
 PASSWORD = "correct horse"
@@ -236,9 +244,16 @@ def test_who_knows_the_password_gets_in_from_elsewhere(service: Service) -> None
 # --- ids ---
 
 
-def test_a_hundred_misses_are_free_and_then_one_waits_for_seconds() -> None:
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    opened = Catalog.in_folder(tmp_path)
+    yield opened
+    opened.close()
+
+
+def test_a_hundred_misses_are_free_and_then_one_waits_for_seconds(catalog: Catalog) -> None:
     clock = Clock()
-    misses = Misses(clock)
+    misses = Misses(catalog, clock)
     for _ in range(MISSES):
         assert misses.wait(HERE) == 0
         misses.count(HERE)
@@ -254,20 +269,35 @@ def test_a_hundred_misses_are_free_and_then_one_waits_for_seconds() -> None:
     assert misses.wait(HERE) == 0
 
 
-def test_this_machine_may_miss_as_often_as_it_likes() -> None:
-    misses = Misses(Clock())
+def test_what_one_process_counted_another_one_knows(catalog: Catalog) -> None:
+    clock = Clock()
+    counted, asked = Misses(catalog, clock), Misses(catalog, clock)
+    assert asked.wait(HERE) == asked.known(HERE) == 0
+    for _ in range(MISSES + 5):
+        counted.count(HERE)
+    assert asked.known(HERE) == 0
+    clock.now += 1
+    assert asked.known(HERE) is None
+    assert asked.wait(HERE) == asked.known(HERE) > 0
+
+
+def test_this_machine_may_miss_as_often_as_it_likes(catalog: Catalog) -> None:
+    misses = Misses(catalog, Clock())
     for _ in range(1000):
         for host in ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"):
             misses.count(host)
             assert misses.wait(host) == 0
 
 
-def test_addresses_that_missed_are_not_kept_for_ever() -> None:
+def test_addresses_that_missed_are_not_kept_for_ever(catalog: Catalog) -> None:
     clock = Clock()
-    misses = Misses(clock)
-    for number in range(20_000):
-        misses.count(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
-    assert len(misses._levels) == 10_000
+    misses = Misses(catalog, clock)
+    for number in range(20):
+        misses.count(f"10.0.0.{number}")
+    clock.now += MISSES_SECONDS + 1
+    misses.count(HERE)
+    with catalog.engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM misses")).scalar() == 1
 
 
 # --- bodies ---

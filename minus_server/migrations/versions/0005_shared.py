@@ -16,8 +16,7 @@ def _count(name: str) -> "sa.Column[int]":
 def upgrade() -> None:
     op.add_column("users", _count("folders"))
     op.execute(
-        "UPDATE users SET folders ="
-        " (SELECT count(*) FROM folders WHERE folders.owner_n = users.n)"
+        "UPDATE users SET folders = (SELECT count(*) FROM folders WHERE folders.owner_n = users.n)"
     )
     with op.batch_alter_table("uploads", table_kwargs={"sqlite_autoincrement": True}) as uploads:
         uploads.alter_column("folder_n", existing_type=_NUMBER, nullable=True)

@@ -1,0 +1,34 @@
+"""Where the tests keep rows and bytes: $MINUS_TEST_BACKEND is sqlite, postgres or postgres+s3."""
+
+import os
+from pathlib import Path
+
+from minus_server.catalog import Catalog
+from minus_server.places import Places
+
+BACKEND = os.environ.get("MINUS_TEST_BACKEND", "sqlite")
+
+
+def elsewhere() -> dict[str, str]:
+    """The environment that gives a service a database and a bucket of its own, empty, with
+    tables; nothing for SQLite and a folder."""
+    if BACKEND == "sqlite":
+        return {}
+    from tests.postgres import new_database
+
+    url = new_database()
+    catalog = Catalog(url)
+    catalog.migrate()
+    catalog.close()
+    found = {"MINUS_DATABASE_URL": url}
+    if BACKEND == "postgres+s3":
+        from tests.seaweed import new_place
+
+        found |= {"MINUS_BLOBS": new_place()}
+    return found
+
+
+def places(data: Path) -> Places:
+    """Fresh places for rules and stores that are tested without a service."""
+    found = elsewhere()
+    return Places(data, found.get("MINUS_DATABASE_URL"), found.get("MINUS_BLOBS"))
