@@ -114,7 +114,6 @@ class Resumables:
                 size=plan.size,
                 digest=plan.digest,
                 expires=self._expires(folder.owner_n),
-                **self._library.leases.columns(),
             )
         return secret, upload
 

@@ -31,6 +31,7 @@ class Store:
     def __init__(self, folder: Blobs, catalog: Catalog) -> None:
         self._folder = folder
         self._catalog = catalog
+        self.links_to = folder.links_to
 
     def _small(self, key: str) -> bytes:
         with self._catalog.read() as rows:
@@ -48,10 +49,12 @@ class Store:
     def forget(self, key: str) -> None:
         self._folder.forget(key)
 
-    def open(self, key: str) -> BinaryIO:
-        if key.startswith(MARK):
-            return io.BytesIO(self._small(key))
-        return self._folder.open(key)
+    def open(self, key: str, start: int = 0) -> BinaryIO:
+        if not key.startswith(MARK):
+            return self._folder.open(key, start)
+        stream = io.BytesIO(self._small(key))
+        stream.seek(start)
+        return stream
 
     def several(self, keys: Sequence[str]) -> dict[str, bytes]:
         with self._catalog.read() as rows:
@@ -59,6 +62,9 @@ class Store:
 
     def path(self, key: str) -> Path | None:
         return None if key.startswith(MARK) else self._folder.path(key)
+
+    def link(self, key: str, kind: str, disposition: str) -> str | None:
+        return None if key.startswith(MARK) else self._folder.link(key, kind, disposition)
 
     def size(self, key: str) -> int:
         return len(self._small(key)) if key.startswith(MARK) else self._folder.size(key)
@@ -91,3 +97,6 @@ class Store:
     def clear_incoming(self, but: Collection[str] = ()) -> None:
         """Remove what was cut off, but for these keys; only where nothing is under way."""
         self._folder.clear_incoming(but)
+
+    def ping(self) -> None:
+        self._folder.ping()
