@@ -103,7 +103,8 @@ def export(places: Places, folder: Path) -> int:
     seconds = time.monotonic() - begun
     print(
         f"{made.files} files, {made.bytes} bytes, {made.galleries} galleries,"
-        f" {seconds:.1f} seconds; {made.written} written, {made.removed} removed, {len(made.damaged)} damaged"
+        f" {seconds:.1f} seconds; {made.written} written, {made.removed} removed,"
+        f" {len(made.damaged)} damaged"
     )
     return 1 if made.damaged else 0
 

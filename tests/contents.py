@@ -13,7 +13,7 @@ from tests.test_wire_tus import TUS, Upload
 
 LARGE = bytes(range(256)) * 400  # 102,400 bytes: not in the catalog
 PICTURE = png(300, 200) + LARGE
-HOSTILE = '<script>alert("x")</script>&\'.png'
+HOSTILE = "<img src=x onerror=alert(1)>&'.png"
 HALF = 70_000  # bytes that came of the unfinished upload
 
 
