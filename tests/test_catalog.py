@@ -300,6 +300,9 @@ def delete_folder(rows: Rows, folder_id: str) -> None:
     assert folder is not None
     rows.remember(folder, 7)
     rows.delete_folder(folder.n)
+    if folder.owner_n is not None:
+        rows.add_to_user(folder.owner_n, "folders", -1)
+        rows.add_to_user(folder.owner_n, "shared", -int(folder.is_public))
 
 
 def test_a_slug_belongs_to_one_user(catalog: Catalog) -> None:
