@@ -278,7 +278,7 @@ def texts(log: str, options: tuple[str, ...]) -> str:
         (),
         ("--embedded",),
         ("--access-log", "on"),
-        ("--access-log", "on", "--log-format", "json", "--workers", "2"),
+        ("--access-log", "on", "--log-format", "json"),
     ],
     ids=["served", "embedded", "access", "json"],
 )
