@@ -4,6 +4,7 @@ request -> routes (parse) -> rules (accounts, library) -> catalog and blobs -> J
 """
 
 import errno
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -41,13 +42,15 @@ from minus_server import (
 )
 from minus_server.databases import is_busy, is_disk_full
 from minus_server.endpoints import json_response, signed_in
-from minus_server.errors import BadRequest, DiskFull, Refused, TooMany
+from minus_server.errors import BadRequest, DiskFull, Refused, StoreAway, TooMany
 from minus_server.meter import Meter
 from minus_server.service import Service
 from minus_server.throttle import Misses
 from minus_server.web import Handler, address, answers
 from minus_server.wire import Wire
 
+_LOG = logging.getLogger(__name__)
+AWAY_SECONDS = 5  # after which a store that was away may be asked again
 _TUS = ["GET", "PATCH", "DELETE", "OPTIONS", "POST"]
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SLASHES = re.compile(r"/{2,}")
@@ -220,11 +223,20 @@ def _busy(request: Request, error: Exception) -> Response:
     if not is_busy(error):
         return _operating_system(request, error)
     request.app.state.meter.catalog_failed()
-    body = {"error": "temporarily_unavailable", "error_description": "The catalog is busy."}
-    response = json_response(body, 503)
+    return _unavailable(request, "The catalog is busy.", 1)
+
+
+def _away(request: Request, error: Exception) -> Response:
+    """What keeps the bytes does not answer, or fails."""
+    _LOG.warning("%s was refused: %s", request.method, error)
+    return _unavailable(request, "The object store does not answer.", AWAY_SECONDS)
+
+
+def _unavailable(request: Request, why: str, seconds: int) -> Response:
+    response = json_response({"error": "temporarily_unavailable", "error_description": why}, 503)
     if pages.wants_page(request):
-        response = pages.error_page(request, 503, "The catalog is busy.")
-    response.headers["Retry-After"] = "1"
+        response = pages.error_page(request, 503, why)
+    response.headers["Retry-After"] = str(seconds)
     return response
 
 
@@ -336,6 +348,7 @@ def build(
         DataError: _unkeepable,
         OperationalError: _busy,
         PoolTimeoutError: _busy,
+        StoreAway: _away,
         OSError: _operating_system,
         Exception: _fault,
     }

@@ -5,17 +5,21 @@ them in a folder. The service's own, `store.Store`, finds small ones in the cata
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from minus_server.names import KEY_LETTERS, new_secret
 
 MAX_SMALL = 64 * 1024  # bytes; what is no longer stands in the catalog, with its row
+HEAD = 512  # bytes at the beginning, to tell a picture by
 
 _AHEAD = 32 << 20  # bytes
+_READ = 1 << 20  # bytes at once
 _WRITE = 128 << 10  # bytes at once: for more, Linux takes large pages, and those it has are cold
 
 
@@ -36,11 +40,15 @@ class Writer(Protocol):
     def write(self, data: bytes) -> None:
         """Add bytes."""
 
-    def read(self, size: int, at: int = 0) -> bytes:
-        """Some of the bytes that were written."""
+    def head(self) -> bytes:
+        """The first of the bytes that were written, HEAD of them."""
+
+    def sha256(self) -> Any:
+        """The running digest of all bytes, read again; some stores need `commit` for that."""
 
     def flush(self) -> None:
-        """Put what was written on disk, where it stays for `resume`."""
+        """Put what was written on disk, where it stays for `resume`; so does what was flushed
+        before this, until the next time."""
 
     def commit(self) -> None:
         """Flush to disk and make the blob appear under its key.
@@ -56,7 +64,12 @@ class Writer(Protocol):
 
 
 class Blobs(Protocol):
-    """A store of blobs."""
+    """A store of blobs.
+
+    links_to   where the addresses lead that `link` gives, None where it gives none
+    """
+
+    links_to: str | None
 
     def create(self, key: str | None = None) -> Writer:
         """Begin a blob under a new key; `key` is one that was made for it before."""
@@ -70,14 +83,20 @@ class Blobs(Protocol):
     def forget(self, key: str) -> None:
         """Give up the bytes of a blob on its way; harmless when there are none."""
 
-    def open(self, key: str) -> BinaryIO:
-        """Open for reading, seekable. Raises BlobMissing when there is none."""
+    def open(self, key: str, start: int = 0) -> BinaryIO:
+        """Open for reading from a place on, seekable. Raises BlobMissing when there is none."""
 
     def several(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The bytes of those of the blobs that are small, by key, read together."""
 
     def path(self, key: str) -> Path | None:
         """The blob as a local file, None where the store has none to show."""
+
+    def link(self, key: str, kind: str, disposition: str) -> str | None:
+        """An address that leads anybody to the blob for some minutes, None where there is none.
+
+        kind, disposition   the Content-Type and Content-Disposition that it is served with
+        """
 
     def size(self, key: str) -> int:
         """In bytes. Raises BlobMissing when there is none."""
@@ -94,11 +113,17 @@ class Blobs(Protocol):
     def delete_derived(self, key: str) -> None:
         """Remove what was derived from a blob, wherever its bytes are."""
 
-    def keys(self) -> Iterator[str]:
-        """Every blob's key, in no order."""
+    def keys(self, before: float | None = None) -> Iterator[str]:
+        """Every blob's key, in no order, never all of them held at once.
 
-    def incoming(self) -> list[str]:
-        """The keys of blobs under way, or cut off."""
+        before   seconds since 1970: of those alone that came before, by the store's own clock
+        """
+
+    def incoming(self, before: float | None = None) -> list[str]:
+        """The keys of blobs under way, or cut off; `before`: to which nothing came since."""
+
+    def derived_keys(self, before: float | None = None) -> Iterator[str]:
+        """The keys of blobs beside which something is kept, whether they are there or not."""
 
     def clear_incoming(self, but: Collection[str] = ()) -> None:
         """Remove what was cut off, but for these keys; only where nothing is under way."""
@@ -109,6 +134,8 @@ class Blobs(Protocol):
 
 class FolderBlobs:
     """Blobs as files: `blobs/X/KEY`, written under `incoming/KEY` and renamed when whole."""
+
+    links_to: str | None = None
 
     def __init__(self, root: Path) -> None:
         self._blobs = root / "blobs"
@@ -143,17 +170,22 @@ class FolderBlobs:
     def forget(self, key: str) -> None:
         (self._incoming / key).unlink(missing_ok=True)
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, start: int = 0) -> BinaryIO:
         try:
-            return self._place(key).open("rb")
+            stream = self._place(key).open("rb")
         except FileNotFoundError:
             raise BlobMissing(key) from None
+        stream.seek(start)
+        return stream
 
     def several(self, _keys: Sequence[str]) -> dict[str, bytes]:
         return {}
 
     def path(self, key: str) -> Path | None:
         return self._place(key)
+
+    def link(self, _key: str, _kind: str, _disposition: str) -> None:
+        return None
 
     def size(self, key: str) -> int:
         try:
@@ -181,12 +213,16 @@ class FolderBlobs:
         part.write_bytes(data)
         part.replace(place)
 
-    def keys(self) -> Iterator[str]:
+    def keys(self, before: float | None = None) -> Iterator[str]:
         for shard in self._blobs.iterdir():
-            yield from (path.name for path in shard.iterdir())
+            yield from _names(shard, before)
 
-    def incoming(self) -> list[str]:
-        return [path.name for path in self._incoming.iterdir()]
+    def incoming(self, before: float | None = None) -> list[str]:
+        return list(_names(self._incoming, before))
+
+    def derived_keys(self, before: float | None = None) -> Iterator[str]:
+        for shard in self._derived.iterdir():
+            yield from _names(shard, before)
 
     def clear_incoming(self, but: Collection[str] = ()) -> None:
         for key in self.incoming():
@@ -235,8 +271,15 @@ class FolderWriter:
             )
             self._begun = self.size
 
-    def read(self, size: int, at: int = 0) -> bytes:
-        return os.pread(self._file.fileno(), size, at)
+    def head(self) -> bytes:
+        return os.pread(self._file.fileno(), HEAD, 0)
+
+    def sha256(self) -> Any:
+        digest, at = hashlib.sha256(), 0
+        while block := os.pread(self._file.fileno(), _READ, at):
+            digest.update(block)
+            at += len(block)
+        return digest
 
     def flush(self) -> None:
         os.fsync(self._file.fileno())
@@ -259,6 +302,15 @@ class FolderWriter:
     def abort(self) -> None:
         self._file.close()
         self._part.unlink(missing_ok=True)
+
+
+def _names(folder: Path, before: float | None) -> Iterator[str]:
+    """What is in a folder; with `before` what was not changed since."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # it went while we looked
+                if before is None or entry.stat().st_mtime < before:
+                    yield entry.name
 
 
 def _flush_folder(path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from minus_server.accounts import Accounts, Clock
 from minus_server.catalog import Catalog
+from minus_server.errors import CannotServe
 from minus_server.galleries import Galleries
 from minus_server.leases import Leases
 from minus_server.library import Library
@@ -62,6 +63,8 @@ def open_service(
     catalog, pictures = places.catalog(), Pictures()
     catalog.watch(meter)
     blobs = Store(places.open_blobs(), catalog)
+    if policy.presigned and blobs.links_to is None:
+        raise CannotServe("--presigned on needs bytes in an object store: --blobs s3://...")
     leases = Leases(catalog, clock, alone=alone and not places.is_shared)
     library = Library(catalog, blobs, pictures, clock, policy, leases)
     sign_ins = SignIns(catalog, clock, meter)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from minus_server.catalog import Catalog, IntegrityError, Rows
 from minus_server.errors import DigestMismatch, TooLarge
 from minus_server.library import Incoming
 from minus_server.names import KEY_LETTERS, new_id
+from minus_server.s3 import S3Blobs
 from minus_server.schema import UNPLACED
 from minus_server.store import MARK, Store, small_key
+from tests.seaweed import new_place
 from tests.test_catalog import add_folder, add_user
 
 DATA = b"one\r\n\x00\xff" * 1000
@@ -108,12 +111,34 @@ class StoreContract:
         assert [blobs.derived(key, kind) for kind in ("small", "medium")] == [b"tiny", b"larger"]
         assert list(blobs.keys()) == [key]
 
+    def test_what_came_before_a_moment_is_told_apart(self, blobs: Blobs) -> None:
+        key, cut = self.put(blobs), blobs.create()
+        cut.write(DATA)
+        cut.flush()
+        blobs.keep_derived(key, "small", b"tiny")
+        later = time.time() + 60
+        for listed, found in (
+            (blobs.keys, key),
+            (blobs.incoming, cut.key),
+            (blobs.derived_keys, key),
+        ):
+            assert [list(listed(when)) for when in (0, later, None)] == [[], [found], [found]]
+        cut.abort()
+
     def assert_missing(self, blobs: Blobs, key: str) -> None:
         assert list(blobs.keys()) == []
         assert blobs.derived(key, "small") is None
         for ask in (blobs.open, blobs.size):
             with pytest.raises(BlobMissing, match=key):
                 ask(key)
+
+
+class TestS3Blobs(StoreContract):
+    """So does a bucket."""
+
+    @pytest.fixture
+    def blobs(self) -> S3Blobs:
+        return S3Blobs(new_place())
 
 
 class TestFolderBlobs(StoreContract):
@@ -322,3 +347,13 @@ class TestStore(StoreContract):
                 incoming.commit()
             incoming.abort()
         assert (list(blobs.keys()), blobs.incoming()) == ([], [])
+
+
+class TestStoreOverS3(StoreContract):
+    """It passes with a bucket behind it, too."""
+
+    @pytest.fixture
+    def blobs(self, tmp_path: Path) -> Iterator[Store]:
+        catalog = Catalog.in_folder(tmp_path)
+        yield Store(S3Blobs(new_place()), catalog)
+        catalog.close()
