@@ -61,6 +61,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             idle_exit=arguments.idle_exit,
             tls=None if cert is None else (cert, key),
             workers=arguments.workers,
+            drain=arguments.drain,
             metrics=arguments.metrics,
             log=Style(arguments.log_format, arguments.access_log == "on"),
         )
@@ -281,6 +282,14 @@ def _workers(text: str) -> int:
     return int(text)
 
 
+def _drain(text: str) -> int:
+    from minus_server.options import MOST_DRAIN
+
+    if _number(text) > MOST_DRAIN:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MOST_DRAIN}")
+    return int(text)
+
+
 def _place(text: str) -> tuple[str, int]:
     """HOST:PORT, or a port of this machine alone; an IPv6 address in brackets."""
     host, _, port = text.rpartition(":")
@@ -337,6 +346,8 @@ def _operation_options(serve: argparse.ArgumentParser) -> None:
     """How many processes serve, and what whoever runs them sees."""
     about = "processes that share the port (default: 1)"
     serve.add_argument("--workers", type=_workers, default=1, metavar="N", help=about)
+    about = "seconds that a stop goes on to accept while /readyz says no (default: 0)"
+    serve.add_argument("--drain", type=_drain, default=0, metavar="SECONDS", help=about)
     about = "tell Prometheus there; a port alone is this machine's (default: off)"
     serve.add_argument("--metrics", type=_place, metavar="HOST:PORT", help=about)
     for name, ways, about in (
