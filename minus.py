@@ -728,12 +728,22 @@ class MinusConnection:
     def _follow(
         self, method: str, link: str, headers: Headers, signature: Headers, body: Any
     ) -> Reply:
-        """Send, and follow redirects of a GET by hand: no token leaves its origin, nor https."""
+        """Send, and follow redirects of a GET by hand: no token leaves its origin, nor https.
+
+        What a redirect tells of the bytes holds for those that come, wherever they lie.
+        """
+        told: JSON = {}
         for _ in range(MAX_REDIRECTS + 1):
             response = self._exchange(method, link, {**headers, **signature}, body)
             target = response.headers.get("Location")
             if method != "GET" or not target or response.status_code not in _REDIRECTS:
+                for name in told:
+                    if name in response.headers:
+                        del response.headers[name]
+                    response.headers[name] = told[name]
                 return response
+            if "Repr-Digest" in response.headers:
+                told = {name: response.headers.get(name, "") for name in ("ETag", "Repr-Digest")}
             response.close()
             onward = _joined(link, target, method, link)
             if urlsplit(onward).scheme not in ("https", urlsplit(link).scheme):

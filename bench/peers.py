@@ -141,7 +141,8 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         os.killpg(process.pid, signal.SIGKILL)  # sessions that their server left behind
 
 
-def _listens(port: int) -> Callable[[], object]:
+def listens(port: int) -> Callable[[], object]:
+    """Tell, by raising nothing, that somebody listens there."""
     return lambda: socket.create_connection(("127.0.0.1", port), 1).close()
 
 
@@ -162,7 +163,7 @@ def nginx(folder: Path, root: Path, env: Mapping[str, str]) -> Iterator[Peer]:
     config = folder / "nginx.conf"
     config.write_text(_NGINX.format(folder=folder, root=root, port=port, user=user))
     command = [program("nginx"), "-p", str(folder), "-e", "stderr", "-c", str(config)]
-    with running(command, folder, env, _listens(port)) as pid:
+    with running(command, folder, env, listens(port)) as pid:
         address = f"http://127.0.0.1:{port}"
         names = {"RCLONE_CONFIG_WEB_TYPE": "http", "RCLONE_CONFIG_WEB_URL": address}
         yield Peer(pid, address, names)
@@ -175,7 +176,7 @@ def vsftpd(folder: Path, root: Path, env: Mapping[str, str]) -> Iterator[Peer]:
     folder.mkdir(parents=True)
     config = folder / "vsftpd.conf"
     config.write_text(_VSFTPD.format(root=root, port=port))
-    with running([program("vsftpd"), str(config)], folder, env, _listens(port)) as pid:
+    with running([program("vsftpd"), str(config)], folder, env, listens(port)) as pid:
         yield Peer(pid, f"ftp://127.0.0.1:{port}")
 
 
@@ -184,7 +185,7 @@ def webdav(folder: Path, root: Path, env: Mapping[str, str]) -> Iterator[Peer]:
     """`rclone serve webdav` of `root`."""
     port = free_port()
     command = [program("rclone"), "serve", "webdav", str(root), "--addr", f"127.0.0.1:{port}"]
-    with running(command, folder, env, _listens(port)) as pid:
+    with running(command, folder, env, listens(port)) as pid:
         address = f"http://127.0.0.1:{port}"
         names = {"RCLONE_CONFIG_DAV_TYPE": "webdav", "RCLONE_CONFIG_DAV_URL": address}
         yield Peer(pid, address, names)

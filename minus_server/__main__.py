@@ -1,8 +1,6 @@
 """`python -m minus_server` is the command `minus-server`."""
 
-import sys
-
-from minus_server.cli import main
+from minus_server.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -4,13 +4,14 @@ request -> routes (parse) -> rules (accounts, library) -> catalog and blobs -> J
 """
 
 import errno
+import logging
 import re
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import anyio
-from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -41,12 +42,15 @@ from minus_server import (
 )
 from minus_server.databases import is_busy, is_disk_full
 from minus_server.endpoints import json_response, signed_in
-from minus_server.errors import BadRequest, DiskFull, Refused, TooMany
+from minus_server.errors import BadRequest, DiskFull, Refused, StoreAway, TooMany
+from minus_server.meter import Meter
 from minus_server.service import Service
 from minus_server.throttle import Misses
 from minus_server.web import Handler, address, answers
 from minus_server.wire import Wire
 
+_LOG = logging.getLogger(__name__)
+AWAY_SECONDS = 5  # after which a store that was away may be asked again
 _TUS = ["GET", "PATCH", "DELETE", "OPTIONS", "POST"]
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SLASHES = re.compile(r"/{2,}")
@@ -207,6 +211,8 @@ def _gone(_: Request, _error: Exception) -> Response:
 def _operating_system(request: Request, error: Exception) -> Response:
     """A full disk has its own answer; anything else is a fault of ours."""
     full = isinstance(error, OSError) and error.errno in _NO_ROOM
+    meter: Meter = request.app.state.meter
+    (meter.catalog_failed if isinstance(error, SQLAlchemyError) else meter.store_failed)()
     if full or is_disk_full(error):
         return _refused(request, DiskFull("The service's disk is full."))
     raise error
@@ -216,11 +222,21 @@ def _busy(request: Request, error: Exception) -> Response:
     """The database is locked, or has worked, for longer than a request should wait."""
     if not is_busy(error):
         return _operating_system(request, error)
-    body = {"error": "temporarily_unavailable", "error_description": "The catalog is busy."}
-    response = json_response(body, 503)
+    request.app.state.meter.catalog_failed()
+    return _unavailable(request, "The catalog is busy.", 1)
+
+
+def _away(request: Request, error: Exception) -> Response:
+    """What keeps the bytes does not answer, or fails."""
+    _LOG.warning("%s was refused: %s", request.method, error)
+    return _unavailable(request, "The object store does not answer.", AWAY_SECONDS)
+
+
+def _unavailable(request: Request, why: str, seconds: int) -> Response:
+    response = json_response({"error": "temporarily_unavailable", "error_description": why}, 503)
     if pages.wants_page(request):
-        response = pages.error_page(request, 503, "The catalog is busy.")
-    response.headers["Retry-After"] = "1"
+        response = pages.error_page(request, 503, why)
+    response.headers["Retry-After"] = str(seconds)
     return response
 
 
@@ -316,7 +332,9 @@ ROUTES = [
 ]
 
 
-def build(service: Service, base_url: str, activity: Activity, *, only_host: bool) -> Starlette:
+def build(
+    service: Service, base_url: str, activity: Activity, *, only_host: bool, meter: Meter
+) -> Starlette:
     """Make the application of one service.
 
     base_url    what every link begins with; ends in a slash
@@ -330,6 +348,7 @@ def build(service: Service, base_url: str, activity: Activity, *, only_host: boo
         DataError: _unkeepable,
         OperationalError: _busy,
         PoolTimeoutError: _busy,
+        StoreAway: _away,
         OSError: _operating_system,
         Exception: _fault,
     }
@@ -347,6 +366,7 @@ def build(service: Service, base_url: str, activity: Activity, *, only_host: boo
         ],
     )
     app.state.service = service
+    app.state.meter = meter
     app.state.sign_ins = anyio.CapacityLimiter(oauth.AT_ONCE)
     app.state.delayed = anyio.CapacityLimiter(DELAYED_AT_ONCE)
     app.state.batches = batches.Slots()

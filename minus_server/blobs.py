@@ -5,18 +5,21 @@ them in a folder. The service's own, `store.Store`, finds small ones in the cata
 """
 
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from minus_server.names import KEY_LETTERS, new_secret
 
 MAX_SMALL = 64 * 1024  # bytes; what is no longer stands in the catalog, with its row
+HEAD = 512  # bytes at the beginning, to tell a picture by
 
 _AHEAD = 32 << 20  # bytes
+_READ = 1 << 20  # bytes at once
 _WRITE = 128 << 10  # bytes at once: for more, Linux takes large pages, and those it has are cold
 
 
@@ -29,19 +32,27 @@ class BlobBusy(Exception):
 
 
 class Writer(Protocol):
-    """A blob on its way in. It is there once `commit` has returned, and not before."""
+    """A blob on its way in. It is there once `commit` has returned, and not before.
+
+    mark   of what was flushed last; another one: somebody else has flushed other bytes
+    """
 
     key: str
     size: int
+    mark: str
 
     def write(self, data: bytes) -> None:
         """Add bytes."""
 
-    def read(self, size: int, at: int = 0) -> bytes:
-        """Some of the bytes that were written."""
+    def head(self) -> bytes:
+        """The first of the bytes that were written, HEAD of them."""
+
+    def sha256(self) -> Any:
+        """The running digest of all bytes, read again; some stores need `commit` for that."""
 
     def flush(self) -> None:
-        """Put what was written on disk, where it stays for `resume`."""
+        """Put what was written on disk, where it stays for `resume`; so does what was flushed
+        before this, until the next time."""
 
     def commit(self) -> None:
         """Flush to disk and make the blob appear under its key.
@@ -57,7 +68,12 @@ class Writer(Protocol):
 
 
 class Blobs(Protocol):
-    """A store of blobs."""
+    """A store of blobs.
+
+    links_to   where the addresses lead that `link` gives, None where it gives none
+    """
+
+    links_to: str | None
 
     def create(self, key: str | None = None) -> Writer:
         """Begin a blob under a new key; `key` is one that was made for it before."""
@@ -71,14 +87,20 @@ class Blobs(Protocol):
     def forget(self, key: str) -> None:
         """Give up the bytes of a blob on its way; harmless when there are none."""
 
-    def open(self, key: str) -> BinaryIO:
-        """Open for reading, seekable. Raises BlobMissing when there is none."""
+    def open(self, key: str, start: int = 0) -> BinaryIO:
+        """Open for reading from a place on, seekable. Raises BlobMissing when there is none."""
 
     def several(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The bytes of those of the blobs that are small, by key, read together."""
 
     def path(self, key: str) -> Path | None:
         """The blob as a local file, None where the store has none to show."""
+
+    def link(self, key: str, kind: str, disposition: str) -> str | None:
+        """An address that leads anybody to the blob for some minutes, None where there is none.
+
+        kind, disposition   the Content-Type and Content-Disposition that it is served with
+        """
 
     def size(self, key: str) -> int:
         """In bytes. Raises BlobMissing when there is none."""
@@ -110,9 +132,14 @@ class Blobs(Protocol):
     def clear_incoming(self, but: Collection[str] = ()) -> None:
         """Remove what was cut off, but for these keys; only where nothing is under way."""
 
+    def ping(self) -> None:
+        """Raises OSError where the store cannot be reached, or takes nothing."""
+
 
 class FolderBlobs:
     """Blobs as files: `blobs/X/KEY`, written under `incoming/KEY` and renamed when whole."""
+
+    links_to: str | None = None
 
     def __init__(self, root: Path) -> None:
         self._blobs = root / "blobs"
@@ -147,17 +174,22 @@ class FolderBlobs:
     def forget(self, key: str) -> None:
         (self._incoming / key).unlink(missing_ok=True)
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, start: int = 0) -> BinaryIO:
         try:
-            return self._place(key).open("rb")
+            stream = self._place(key).open("rb")
         except FileNotFoundError:
             raise BlobMissing(key) from None
+        stream.seek(start)
+        return stream
 
     def several(self, _keys: Sequence[str]) -> dict[str, bytes]:
         return {}
 
     def path(self, key: str) -> Path | None:
         return self._place(key)
+
+    def link(self, _key: str, _kind: str, _disposition: str) -> None:
+        return None
 
     def size(self, key: str) -> int:
         try:
@@ -201,6 +233,11 @@ class FolderBlobs:
             if key not in but:
                 self.forget(key)
 
+    def ping(self) -> None:
+        for folder in (self._blobs, self._incoming):
+            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                raise OSError(f"{folder} is not there, or cannot be written to")
+
 
 class FolderWriter:
     """One blob on its way into a folder.
@@ -211,6 +248,7 @@ class FolderWriter:
     def __init__(self, key: str, part: Path, place: Path, resume: int | None = None) -> None:
         self.key = key
         self.size = 0
+        self.mark = ""  # one file, one writer
         self._part = part
         self._place = place
         self._is_new = not part.exists()  # its name is not on disk yet
@@ -238,8 +276,15 @@ class FolderWriter:
             )
             self._begun = self.size
 
-    def read(self, size: int, at: int = 0) -> bytes:
-        return os.pread(self._file.fileno(), size, at)
+    def head(self) -> bytes:
+        return os.pread(self._file.fileno(), HEAD, 0)
+
+    def sha256(self) -> Any:
+        digest, at = hashlib.sha256(), 0
+        while block := os.pread(self._file.fileno(), _READ, at):
+            digest.update(block)
+            at += len(block)
+        return digest
 
     def flush(self) -> None:
         os.fsync(self._file.fileno())

@@ -6,6 +6,7 @@ as `Rows`, whose methods are the statements. The rules say what belongs into one
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -28,6 +29,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    event,
     exists,
     func,
     insert,
@@ -45,6 +47,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from minus_server import names
 from minus_server.databases import fits, open_database, plain
 from minus_server.errors import CannotServe
+from minus_server.meter import Meter
 from minus_server.schema import (
     UNPLACED,
     clients,
@@ -351,6 +354,7 @@ class Catalog:
         self.engine = self._database.engine
         self._writer = self._database.writer
         self._written = False
+        self._meter = Meter()
 
     @classmethod
     def in_folder(cls, data: Path) -> Self:
@@ -443,7 +447,9 @@ class Catalog:
 
         seconds   that its statements may take; raises OperationalError, `is_busy`, after that
         """
+        began = time.perf_counter()
         with self.engine.begin() as connection:
+            self._meter.connection_waited(time.perf_counter() - began)
             if seconds is None:
                 yield Rows(connection)
                 return
@@ -460,15 +466,32 @@ class Catalog:
         locks (`lock`, `lock_folder`, `lock_upload`), always in the order key, folder, upload,
         user or total; or it decides in the condition of the statement itself.
         """
+        began = time.perf_counter()
         with self._writer.begin() as connection:
+            self._meter.connection_waited(time.perf_counter() - began)
             if not durable:
                 self._database.need_no_flush(connection)
             yield Rows(connection)
         self._written = True
 
-    def checkpoint(self) -> None:
-        """Bring what the write-ahead log holds into the database; readers and writers go on."""
-        if self._written:
+    def watch(self, meter: Meter) -> None:
+        """Have the connections counted from now on, and what is waited for them."""
+        self._meter = meter
+        for pool in {self.engine.pool, self._writer.pool}:
+            event.listen(pool, "checkout", lambda *_: meter.connection_taken(1))
+            event.listen(pool, "checkin", lambda *_: meter.connection_taken(-1))
+
+    def ping(self) -> None:
+        """Raises SQLAlchemyError where nothing can be read."""
+        with self.read() as rows:
+            rows.ping()
+
+    def checkpoint(self, *, alone: bool = True) -> None:
+        """Bring what the write-ahead log holds into the database; readers and writers go on.
+
+        alone   no other process writes
+        """
+        if self._written or not alone:
             self._written = False
             self._database.checkpoint()
 
@@ -689,8 +712,12 @@ class Rows:
     """The statements, inside one transaction."""
 
     def __init__(self, connection: Connection) -> None:
-        self._db = connection
+        self.connection = self._db = connection
         self._is_postgres = connection.dialect.name == "postgresql"
+
+    def ping(self) -> None:
+        """Read one row; raises what any other statement would."""
+        self._db.execute(text("SELECT version_num FROM alembic_version")).one()
 
     def lock(self, *key: str) -> None:
         """Let nobody else who asks for the same words on, until this transaction ends."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from minus_server import __version__
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from minus_server.places import Places
     from minus_server.service import Service
 
+MOST_WORKERS = 256
 _MISSING = "The service's packages are not installed: pip install '.[server]' ({})"
 
 
@@ -29,6 +30,8 @@ def default_data() -> Path:
 def _serve(arguments: argparse.Namespace) -> int:
     from minus_server import daemon
     from minus_server.errors import CannotServe
+    from minus_server.logs import Style
+    from minus_server.options import Options
     from minus_server.policy import Policy
 
     base, cert, key = arguments.image_base, arguments.tls_cert, arguments.tls_key
@@ -46,9 +49,10 @@ def _serve(arguments: argparse.Namespace) -> int:
         image_base=base if base is None or base.endswith("/") else f"{base}/",
         trusted_proxies=tuple(arguments.trusted_proxy),
         old_clients=arguments.old_clients == "on",
+        presigned=arguments.presigned == "on",
     )
     return daemon.serve(
-        daemon.Options(
+        Options(
             places=_places(arguments),
             host=arguments.host,
             port=arguments.port,
@@ -56,8 +60,18 @@ def _serve(arguments: argparse.Namespace) -> int:
             policy=policy,
             idle_exit=arguments.idle_exit,
             tls=None if cert is None else (cert, key),
+            workers=arguments.workers,
+            drain=arguments.drain,
+            metrics=arguments.metrics,
+            log=Style(arguments.log_format, arguments.access_log == "on"),
         )
     )
+
+
+def _work(_arguments: argparse.Namespace) -> int:
+    from minus_server.workers import work
+
+    return work()
 
 
 def _password() -> str:
@@ -262,6 +276,31 @@ def _number(text: str) -> int:
     return int(text)
 
 
+def _workers(text: str) -> int:
+    if not 1 <= _number(text) <= MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not within 1 and {MOST_WORKERS}")
+    return int(text)
+
+
+def _drain(text: str) -> int:
+    from minus_server.options import MOST_DRAIN
+
+    if _number(text) > MOST_DRAIN:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MOST_DRAIN}")
+    return int(text)
+
+
+def _place(text: str) -> tuple[str, int]:
+    """HOST:PORT, or a port of this machine alone; an IPv6 address in brackets."""
+    host, _, port = text.rpartition(":")
+    host = host or "127.0.0.1"
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT")
+    return host, _port(port)
+
+
 def _network(text: str) -> IPv4Network | IPv6Network:
     try:
         return ip_network(text)
@@ -284,6 +323,11 @@ def _web_options(serve: argparse.ArgumentParser) -> None:
         ("registration", ("closed", "open"), "whether anybody may make an account"),
         ("anonymous", ("on", "off"), "whether galleries can be made without an account"),
         ("old-clients", ("on", "off"), "tokens by GET and in addresses, adding by reader ids"),
+        (
+            "presigned",
+            ("off", "on"),
+            "downloads from the object store itself, by short-lived links",
+        ),
     ):
         shown = f"{about} (default: {ways[0]})"
         serve.add_argument(f"--{name}", choices=ways, default=ways[0], help=shown)
@@ -296,6 +340,22 @@ def _web_options(serve: argparse.ArgumentParser) -> None:
     serve.add_argument(
         "--trusted-proxy", type=_network, action="append", default=[], metavar="IP", help=about
     )
+
+
+def _operation_options(serve: argparse.ArgumentParser) -> None:
+    """How many processes serve, and what whoever runs them sees."""
+    about = "processes that share the port (default: 1)"
+    serve.add_argument("--workers", type=_workers, default=1, metavar="N", help=about)
+    about = "seconds that a stop goes on to accept while /readyz says no (default: 0)"
+    serve.add_argument("--drain", type=_drain, default=0, metavar="SECONDS", help=about)
+    about = "tell Prometheus there; a port alone is this machine's (default: off)"
+    serve.add_argument("--metrics", type=_place, metavar="HOST:PORT", help=about)
+    for name, ways, about in (
+        ("log-format", ("text", "json"), "what lines on standard error look like"),
+        ("access-log", ("off", "on"), "whether each request has a line there"),
+    ):
+        shown = f"{about} (default: {ways[0]})"
+        serve.add_argument(f"--{name}", choices=ways, default=ways[0], help=shown)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -345,7 +405,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, about in (("cert", "certificate with its chain, in PEM"), ("key", "its key, in PEM")):
         serve.add_argument(f"--tls-{name}", type=Path, metavar="FILE", help=f"serve TLS: {about}")
     _web_options(serve)
+    _operation_options(serve)
     serve.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
+    commands.add_parser("worker").set_defaults(run=_work)
     adduser = command("adduser", _adduser, "make an account; asks for its password")
     adduser.add_argument("name")
     adduser.add_argument(
@@ -402,14 +464,31 @@ def _copy_options(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. -> exit status"""
+    return _main(_parser().parse_args(argv))
+
+
+def run() -> NoReturn:
+    """Be the process `minus-server`.
+
+    One that has served leaves at once: Python's finalization races with the threads of Granian,
+    which abort the process (SIGABRT) when they lose.
+    """
+    arguments = _parser().parse_args()
+    status = _main(arguments)
+    if arguments.run in (_serve, _work):
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _main(arguments: argparse.Namespace) -> int:
     os.umask(0o077)
-    arguments = _parser().parse_args(argv)
     try:
         return _run(arguments)
     except ModuleNotFoundError as error:
-        print(_MISSING.format(error), file=sys.stderr)
+        _complain(arguments, _MISSING.format(error))
     except OSError as error:
-        print(f"minus-server: {error}", file=sys.stderr)
+        _complain(arguments, f"minus-server: {error}")
     except EOFError:
         print("minus-server: nothing was typed", file=sys.stderr)
     except KeyboardInterrupt:
@@ -426,7 +505,17 @@ def _run(arguments: argparse.Namespace) -> int:
         status: int = arguments.run(arguments)
         return status
     except (Refused, CannotServe) as error:
-        print(f"minus-server: {error}", file=sys.stderr)
+        _complain(arguments, f"minus-server: {error}")
     except SQLAlchemyError as error:
-        print(f"minus-server: the catalog: {error}", file=sys.stderr)
+        _complain(arguments, f"minus-server: the catalog: {error}")
     return 2 if arguments.run is _serve else 1
+
+
+def _complain(arguments: argparse.Namespace, words: str) -> None:
+    """Say what went wrong on standard error; a service whose log is JSON says it so."""
+    if getattr(arguments, "log_format", "text") == "text":
+        print(words, file=sys.stderr)
+        return
+    import logging
+
+    logging.getLogger("minus_server").critical(words.removeprefix("minus-server: "))

@@ -13,65 +13,25 @@ import pwd
 import re
 import signal
 import socket
-import sqlite3
 import ssl
-import sys
+import tempfile
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
-from granian.constants import HTTPModes, Interfaces, SSLProtocols
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
-from granian.server.embed import Server
-from sqlalchemy.exc import SQLAlchemyError
-
-from minus_server import __version__
+from minus_server import __version__, jobs
 from minus_server.addresses import is_loopback
-from minus_server.app import Activity, build
 from minus_server.embedded import read_json
-from minus_server.errors import CannotServe, Refused
-from minus_server.leases import BEAT_SECONDS
+from minus_server.errors import CannotServe
+from minus_server.meter import Meter
 from minus_server.names import username
-from minus_server.places import Places
-from minus_server.policy import Policy
-from minus_server.service import DEFAULT_POLICY, Service, open_service
-from minus_server.tus import Turns
+from minus_server.options import MOST_DRAIN, Options
+from minus_server.process import STOP_SECONDS, Process
+from minus_server.service import Service, open_service
 
 _LOCK_TRIES = 10
-EXPIRE_SECONDS = 3600
-CHECKPOINT_SECONDS = 1
-STOP_SECONDS = 30  # what transfers in flight get
-_LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {"_granian": {"handlers": ["stderr"], "level": "ERROR", "propagate": False}},
-}
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `minus-server serve` was told."""
-
-    places: Places
-    host: str = "127.0.0.1"
-    port: int = 8642
-    base_url: str | None = None
-    policy: Policy = DEFAULT_POLICY
-    idle_exit: float | None = None  # seconds without a request
-    tls: tuple[Path, Path] | None = None  # certificate with its chain, key
-
-    @property
-    def data(self) -> Path:
-        return self.places.data
-
-    @property
-    def embedded(self) -> bool:
-        return self.policy.embedded
 
 
 class Lock:
@@ -80,6 +40,12 @@ class Lock:
     def __init__(self, data: Path) -> None:
         self._path = data / "service.lock"
         self._handle: int | None = None
+
+    def fileno(self) -> int:
+        """The handle, for children that hold it too. Raises ValueError without one"""
+        if self._handle is None:
+            raise ValueError("the lock is not taken")
+        return self._handle
 
     def take(self) -> bool:
         """Take it. -> False when another process has it"""
@@ -138,13 +104,8 @@ def serve(options: Options) -> int:
 
     Raises CannotServe.
     """
-    if not is_loopback(options.host) and options.base_url is None:
-        raise CannotServe(
-            f"{options.host} is not a loopback address: say with --base-url which address"
-            " others use, so that links lead there."
-        )
-    if options.tls is not None:
-        _check_pair(*options.tls)
+    options.log.set_up()
+    _check(options)
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     if options.embedded:
         options.data.chmod(0o700)
@@ -154,15 +115,32 @@ def serve(options: Options) -> int:
             return 0
         raise CannotServe(f"{options.data} is served already, at {served_at(options.data)}")
     (options.data / "service.json").unlink(missing_ok=True)  # of one that was killed
-    service = open_service(options.places, policy=options.policy)
-    try:
-        if not options.places.is_shared:
-            service.resumables.recover()
-        asyncio.run(_Process(options, service).run())
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
-        service.close()
+    alone = options.workers == 1
+    with closing(_bind(options)) as held, _Figures(options) as figures:
+        service = open_service(
+            options.places, policy=options.policy, meter=figures.meter, alone=alone
+        )
+        try:
+            if not options.places.is_shared:
+                service.resumables.recover()
+            asyncio.run(_Served(options, held, service, figures, lock).run())
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
+            service.close()
     return 0
+
+
+def _check(options: Options) -> None:
+    """Raises CannotServe for what does not go together."""
+    if not is_loopback(options.host) and options.base_url is None:
+        raise CannotServe(
+            f"{options.host} is not a loopback address: say with --base-url which address"
+            " others use, so that links lead there."
+        )
+    if options.workers > 1 and (options.embedded or options.idle_exit is not None):
+        raise CannotServe("--workers and --idle-exit do not go together")
+    if options.tls is not None:
+        _check_pair(*options.tls)
 
 
 def _check_pair(cert: Path, key: Path) -> None:
@@ -207,132 +185,125 @@ def _bound(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
     return shared
 
 
-class _Process:
-    """One service, listening."""
+class _Figures:
+    """Where is counted what the operator wants to see; nowhere, unless they said so.
 
-    def __init__(self, options: Options, service: Service) -> None:
+    meter    counts
+    folder   where several processes count
+    url      where it is told, "" where nowhere
+    """
+
+    def __init__(self, options: Options) -> None:
         self._options = options
-        self._service = service
-        self._activity = Activity()
-        self._socket = _bind(options)
-        self._port: int = self._socket.getsockname()[1]
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        scheme = "http" if options.tls is None else "https"
-        self._address = f"{scheme}://{host}:{self._port}/"
-        base = options.base_url or self._address
-        self._base_url = base if base.endswith("/") else f"{base}/"
+        self._open = ExitStack()
+        self.meter = Meter()
+        self.folder: Path | None = None
+        self.url = ""
+
+    def __enter__(self) -> "_Figures":
+        if (place := self._options.metrics) is None:
+            return self
+        from minus_server import metrics
+
+        with ExitStack() as opened:
+            if self._options.workers > 1:
+                made = tempfile.TemporaryDirectory(prefix="minus-metrics-")
+                self.folder = Path(opened.enter_context(made))
+                metrics.share(self.folder, 0)
+            self.meter = counting = metrics.Prometheus(self.folder)
+            self.url = opened.enter_context(metrics.Server(place, counting.registry)).url
+            self._open = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+
+class _Served:
+    """A data folder that is served, by this process or by its children."""
+
+    def __init__(
+        self,
+        options: Options,
+        held: socket.socket,
+        service: Service,
+        figures: _Figures,
+        lock: Lock,
+    ) -> None:
+        self._options, self._service, self._figures, self._lock = options, service, figures, lock
+        self._port: int = held.getsockname()[1]
         self._ready = options.data / "service.json"
-        app = build(service, self._base_url, self._activity, only_host=options.embedded)
-        self._turns: Turns = app.state.turns
-        self._server = Server(
-            app,
-            address=options.host,
-            port=self._port,
-            interface=Interfaces.ASGINL,
-            websockets=False,
-            log_level=LogLevels.error,
-            log_dictconfig=_LOGGING,
-            http=HTTPModes.http1,  # of HTTP/2 the head has no limit
-            http1_settings=HTTP1Settings(max_buffer_size=1 << 20),
-            ssl_cert=options.tls and options.tls[0],
-            ssl_key=options.tls and options.tls[1],
-            ssl_protocol_min=SSLProtocols.tls12,
-        )
 
     async def run(self) -> None:
         """Serve until told to stop."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-        serving = loop.create_task(self._server.serve())
-        await self._accepts(serving)
-        self._announce()
-        jobs = self._watch_idleness(), self._expire(), self._checkpoint(), self._beat()
-        beside = [loop.create_task(job) for job in jobs]
-        await serving
-        for task in beside:
-            task.cancel()
+        beside: list[asyncio.Task[None]] = []
+
+        def begun() -> None:
+            self._announce()
+            alone = self._options.workers == 1
+            work = jobs.expire(self._service), jobs.checkpoint(self._service, alone=alone)
+            beside.extend(map(loop.create_task, work))
+
+        try:
+            await self._serving(begun)
+        finally:
+            for task in beside:
+                task.cancel()
+            self._conceal()
+
+    async def _serving(self, begun: Callable[[], None]) -> None:
+        options, figures = self._options, self._figures
+        if options.workers == 1:
+            process = Process(
+                options,
+                self._port,
+                self._service,
+                figures.meter,
+                begun=begun,
+                ending=self._conceal,
+            )
+            await process.run()
+            return
+        from minus_server.workers import Parent
+
+        parent = Parent(
+            options,
+            self._port,
+            figures.folder,
+            self._lock.fileno(),
+            begun=begun,
+            ending=self._conceal,
+        )
+        await parent.run()
+
+    def _conceal(self) -> None:
         self._ready.unlink(missing_ok=True)
 
-    async def _accepts(self, serving: "asyncio.Task[None]") -> None:
-        """Wait for the first connection that is accepted, our own."""
-        while not serving.done():
-            with suppress(OSError):
-                _, writer = await asyncio.open_connection(self._options.host, self._port)
-                writer.close()
-                return
-            await asyncio.sleep(0.005)
-        await serving
-        raise CannotServe(f"cannot listen on {self._address}")
-
     def _announce(self) -> None:
-        write_json(self._options.data / "address.json", {"url": self._base_url, "port": self._port})
+        options, base = self._options, self._options.base_of(self._port)
+        write_json(options.data / "address.json", {"url": base, "port": self._port})
         known: dict[str, Any] = {
-            "url": self._base_url,
+            "url": base,
             "port": self._port,
             "pid": os.getpid(),
             "version": __version__,
-            "embedded": self._options.embedded,
+            "embedded": options.embedded,
         }
-        if self._options.embedded:
+        if options.embedded:
             name = owner_name()
             key, secret = self._service.accounts.owner_client(name)
             known |= {"username": name, "api_key": key, "api_secret": secret}
         write_json(self._ready, known)
-        policy = self._options.policy
+        policy = options.policy
         print(
-            f"Minus service at {self._address} (data in {self._options.data})\n"
+            f"Minus service at {options.address_of(self._port)} (data in {options.data})\n"
             f"Anonymous galleries: {'on' if policy.anonymous else 'off'};"
             f" registration: {'open' if policy.registration else 'closed'}",
             flush=True,
         )
-
-    async def _expire(self) -> None:
-        """Now and every hour, end galleries that nobody visits, uploads that do not go on."""
-        while True:
-            try:
-                await asyncio.to_thread(self._service.galleries.expire)
-                await asyncio.to_thread(self._service.resumables.expire)
-            except (SQLAlchemyError, OSError, Refused) as error:  # the next hour will do
-                print(f"What is old could not be removed: {error}", file=sys.stderr, flush=True)
-            await asyncio.sleep(EXPIRE_SECONDS)
-
-    async def _beat(self) -> None:
-        """Every second, tell other processes what this one works on, and hear what they want."""
-        if self._service.library.leases.alone:
-            return
-        while True:
-            with suppress(SQLAlchemyError):  # the next second will do
-                self._turns.give_up(await asyncio.to_thread(self._service.library.leases.beat))
-                await asyncio.to_thread(self._service.resumables.end_cut)
-            await asyncio.sleep(BEAT_SECONDS)
-
-    async def _checkpoint(self) -> None:
-        """Every second, take from the uploads what their commits would do now and then."""
-        while True:
-            await asyncio.sleep(CHECKPOINT_SECONDS)
-            with suppress(SQLAlchemyError, sqlite3.Error):  # a later commit does it then
-                await asyncio.to_thread(self._service.catalog.checkpoint)
-
-    async def _watch_idleness(self) -> None:
-        """End by itself when nothing has been asked for long enough."""
-        if (limit := self._options.idle_exit) is None:
-            return
-        while (idle := self._activity.idle_seconds()) < limit:
-            await asyncio.sleep(limit - idle)
-        self._stop()
-
-    def _stop(self) -> None:
-        """Accept no more; what is under way may finish, for a while."""
-        self._ready.unlink(missing_ok=True)
-        self._server.stop()  # type: ignore[no-untyped-call]
-        asyncio.get_running_loop().call_later(STOP_SECONDS, self._cut)
-
-    def _cut(self) -> None:
-        """End although transfers are under way: none of them was acknowledged."""
-        self._service.close()
-        sys.stdout.flush()
-        os._exit(0)
+        if self._figures.url:
+            print(f"Metrics at {self._figures.url}", flush=True)
 
 
 def _owner(path: Path) -> int | None:
@@ -356,7 +327,7 @@ def stop(data: Path) -> bool:
         raise CannotServe(f"process {pid} is not that of the folder's owner")
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    patience = time.monotonic() + STOP_SECONDS + 10
+    patience = time.monotonic() + MOST_DRAIN + STOP_SECONDS + 10
     while lock.holder() is not None:
         if time.monotonic() > patience:
             raise CannotServe(f"process {pid} does not end")

@@ -110,6 +110,7 @@ def signed_in(endpoint: Endpoint) -> Callable[[Request], Any]:
 
         def work() -> Response:
             caller = service.accounts.caller(token)
+            request.scope["user_slug"] = caller.user.slug
             call = Call(
                 service,
                 request.app.state.wire,

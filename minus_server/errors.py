@@ -146,5 +146,9 @@ class GrantRefused(Refused):
         self.status = 401 if error == "invalid_client" else 400
 
 
+class StoreAway(OSError):
+    """The store of the bytes does not answer, or failed: the same may well succeed later."""
+
+
 class CannotServe(Exception):
     """The process cannot serve the folder, or cannot end; `str` says why."""

@@ -2,8 +2,11 @@
 
 import contextlib
 import hashlib
+import logging
+import shutil
+import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,7 +15,7 @@ from typing import Any
 
 from minus_server import names
 from minus_server.accounts import Caller, Clock, hash_secret
-from minus_server.blobs import MAX_SMALL, BlobMissing, Blobs, Writer
+from minus_server.blobs import HEAD, MAX_SMALL, BlobMissing, Blobs, Writer
 from minus_server.catalog import (
     Catalog,
     File,
@@ -32,6 +35,7 @@ from minus_server.errors import (
     OffsetMismatch,
     QuotaExceeded,
     Refused,
+    StoreAway,
     TooLarge,
 )
 from minus_server.leases import Leases
@@ -41,6 +45,7 @@ from minus_server.repeats import Once, Replayed
 from minus_server.schema import UNPLACED
 from minus_server.store import small_key
 
+_LOG = logging.getLogger(__name__)
 MAX_ORDER_SHOWN = 1_000  # ids in the `item_ordering` of an answer; longer ones are not shown
 MAX_UNSIGNED = 1024 * 1024  # bytes taken before it is known whose they are
 RESERVED_FROM = 1024 * 1024  # bytes: for longer uploads room is reserved before they come
@@ -52,7 +57,7 @@ FORM_OVERHEAD = 64 * 1024  # bytes of a body that may be its form and not its fi
 _AHEAD = 32 << 20  # bytes, of room that is held before they come
 _HOUR = 3600
 _BLOCK = 1 << 20  # bytes read at once
-_HEAD = 512  # bytes kept to tell a picture by
+MAX_FETCHED = 64 << 20  # bytes of a picture that is looked at though it is on another machine
 _SIDES = {"small": SMALL, "medium": MEDIUM}
 _BESIDE = ThreadPoolExecutor(4, "digest")  # takes digests while the same bytes are written
 
@@ -97,7 +102,7 @@ class Incoming:
             refusal,
             digest=upload.digest,
             upload=upload,
-            head=writer.read(_HEAD),
+            head=writer.head(),
             size=upload.arrived,
             running=running,
             _writer=writer,
@@ -130,8 +135,8 @@ class Incoming:
                 self.running.update(block)
 
     def _look(self, blocks: Sequence[bytes]) -> None:
-        for block in blocks if len(self.head) < _HEAD else ():
-            self.head += block[: _HEAD - len(self.head)]
+        for block in blocks if len(self.head) < HEAD else ():
+            self.head += block[: HEAD - len(self.head)]
 
     def _hold(self, blocks: Sequence[bytes]) -> None:
         self._look(blocks)
@@ -146,8 +151,8 @@ class Incoming:
 
     @property
     def sha256(self) -> str:
-        if self.running is None:
-            self.running = _digest_of(self._writer)
+        if self.running is None and self._writer is not None:
+            self.running = self._writer.sha256()
         return str(self.running.hexdigest())
 
     def commit(self) -> str | bytes:
@@ -353,8 +358,9 @@ class Library:
                 rows.add_to_user(folder.owner_n, "shared", turn)
             rows.change_folder(folder.n, {**changes, "updated": self._now()})
             folder = _current(rows, folder)
-        for file in left_out:
-            self._blobs.delete(file.blob)
+        with _done_in_any_case():
+            for file in left_out:
+                self._blobs.delete(file.blob)
         return folder
 
     def close_drop(
@@ -408,8 +414,9 @@ class Library:
             if folder.owner_n is not None:
                 rows.add_to_user(folder.owner_n, "folders", -1)
                 rows.add_to_user(folder.owner_n, "shared", -int(folder.is_public))
-        for key in blobs:
-            self._blobs.delete(key)
+        with _done_in_any_case():
+            for key in blobs:
+                self._blobs.delete(key)
         for upload in under_way:
             self.forget_bytes(upload)
         return True
@@ -702,8 +709,9 @@ class Library:
     def forget_bytes(self, upload: Upload) -> None:
         """Remove the bytes of an upload whose row is gone."""
         if upload.file_id is None:
-            self._blobs.forget(upload.blob)
-            self._blobs.delete(upload.blob)
+            with _done_in_any_case():
+                self._blobs.forget(upload.blob)
+                self._blobs.delete(upload.blob)
 
     def is_known(self, once: Once) -> bool:
         """Tell whether a request was done before."""
@@ -822,8 +830,7 @@ class Library:
             raise no_upload() from None
         key, data = (stored, None) if isinstance(stored, str) else (None, stored)
         try:
-            picture = self._blobs.path(key) if key else data
-            row = self._row(name, caption, mimetype, incoming.sha256, incoming.size, key, picture)
+            row = self._row(name, caption, mimetype, incoming.sha256, incoming.size, key, data)
             return File(**self._add(folder, [row], [data], incoming.upload, once)[0])
         except BaseException as error:
             if key and not (incoming.upload and incoming.upload.resumable):
@@ -851,7 +858,7 @@ class Library:
         """
         rows = []
         for file in files:
-            mimetype = names.media_type(file.name, file.declared_type, file.data[:_HEAD])
+            mimetype = names.media_type(file.name, file.declared_type, file.data[:HEAD])
             size = len(file.data)
             rows.append(
                 self._row(file.name, file.caption, mimetype, file.sha256, size, None, file.data)
@@ -867,12 +874,13 @@ class Library:
         sha256: str,
         size: int,
         key: str | None,
-        picture: Path | bytes | None,
+        data: bytes | None,
     ) -> dict[str, Any]:
         """The columns of a new file but for those of its folder; without a key it is small."""
         width, height = 0, 0
-        if mimetype in names.PICTURES and picture is not None:
-            width, height = self._pictures.size(picture)
+        if mimetype in names.PICTURES:
+            with self._picture(key, size, data) as picture:
+                width, height = self._pictures.size(picture) if picture else (0, 0)
         file_id = names.new_id()
         return {
             "id": file_id,
@@ -935,6 +943,28 @@ class Library:
 
     # --- thumbnails ---
 
+    @contextlib.contextmanager
+    def _picture(
+        self, key: str | None, size: int, data: bytes | None = None
+    ) -> Iterator[Path | bytes | None]:
+        """The bytes of a file for the picture child: a small one's, or a local file for a while.
+
+        None where there are none (any more), or too many to be fetched from another machine.
+        """
+        path = self._blobs.path(key) if key else None
+        if key is None or path or data is not None or size > MAX_FETCHED:
+            yield path or data
+            return
+        with tempfile.NamedTemporaryFile() as copy:
+            try:
+                with self._blobs.open(key) as stream:
+                    shutil.copyfileobj(stream, copy, _BLOCK)
+            except BlobMissing:
+                yield None
+                return
+            copy.flush()
+            yield Path(copy.name)
+
     def thumbnail(self, file: File, kind: str) -> tuple[bytes, str]:
         """The small or medium thumbnail, made once; an icon where there is no picture.
 
@@ -952,11 +982,9 @@ class Library:
 
     def _draw(self, file: File, kind: str) -> bytes:
         """Make and keep a thumbnail; an empty one for a picture that cannot be drawn."""
-        path = self._blobs.path(file.blob)
-        picture = path or self._blobs.several([file.blob]).get(file.blob)
-        made = (
-            self._pictures.thumbnail(picture, _SIDES[kind], _form(file, kind)) if picture else None
-        )
+        small = self._blobs.several([file.blob]).get(file.blob)
+        with self._picture(file.blob, file.size, small) as picture:
+            made = picture and self._pictures.thumbnail(picture, _SIDES[kind], _form(file, kind))
         with contextlib.suppress(OSError):  # a full disk costs time, not the picture
             self._blobs.keep_derived(file.blob, kind, made or b"")
             try:
@@ -973,13 +1001,13 @@ class Library:
         return made, "image/png"
 
 
-def _digest_of(writer: Writer | None) -> Any:
-    """The running SHA-256 of what is stored of an upload."""
-    digest, at = hashlib.sha256(), 0
-    while writer is not None and (block := writer.read(_BLOCK, at)):
-        digest.update(block)
-        at += len(block)
-    return digest
+@contextlib.contextmanager
+def _done_in_any_case() -> Iterator[None]:
+    """Around the removal of bytes whose rows are gone: a store that is away undoes nothing."""
+    try:
+        yield
+    except StoreAway as error:
+        _LOG.warning("bytes without a row wait for `minus-server sweep`: %s", error)
 
 
 def _weight(rows: Sequence[Sequence[Any]]) -> int:

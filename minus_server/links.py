@@ -23,7 +23,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from minus_server import names
-from minus_server.blobs import BlobMissing, Blobs
+from minus_server.blobs import MAX_SMALL, BlobMissing, Blobs
 from minus_server.catalog import File
 from minus_server.errors import NotFound
 from minus_server.service import Service
@@ -116,8 +116,12 @@ def until_broken(blocks: Iterator[bytes], what: str) -> Iterator[bytes]:
     try:
         yield from blocks
     except (BlobMissing, OSError) as error:
-        _LOG.warning("%s was cut off: %s %s", what, type(error).__name__, error)
+        _cut_off(what, error)
         yield b""  # an answer of no block at all would be given another length
+
+
+def _cut_off(what: str, error: Exception) -> None:
+    _LOG.warning("%s was cut off: %s %s", what, type(error).__name__, error)
 
 
 def _repr_digest(sha256: str) -> str:
@@ -181,35 +185,66 @@ async def raw(request: Request) -> Response:
         headers["Content-Range"] = f"bytes {want.start}-{want.end - 1}/{file.size}"
     if request.method == "HEAD":
         return Response(status_code=want.status, headers=headers)
+    if service.policy.presigned and _may_leave(request, headers):
+        kind, shown = headers["Content-Type"], headers["Content-Disposition"]
+        link = await run_in_threadpool(service.blobs.link, file.blob, kind, shown)
+        if link is not None:
+            about = {name: headers[name] for name in ("ETag", "Repr-Digest")}
+            sent = {**HARMLESS, **about, "Cache-Control": "no-store", "Location": link}
+            return Response(status_code=302, headers=sent)
     return await _body(request, service, file, want, headers)
+
+
+def _may_leave(request: Request, headers: dict[str, str]) -> bool:
+    """Tell whether the object store itself may give what `headers` tell of.
+
+    It knows neither our sandbox nor our ETags; a script of our pages cannot follow.
+    """
+    asked = ("if-range", "if-none-match", "if-modified-since")
+    conditional = any(name in request.headers for name in asked)
+    by_script = request.headers.get("sec-fetch-dest") == "empty"
+    return not (conditional or by_script or headers["Content-Type"].startswith("text/"))
 
 
 async def _body(
     request: Request, service: Service, file: File, want: Wanted, headers: dict[str, str]
 ) -> Response:
+    found = await run_in_threadpool(_opened, service.blobs, file, want)
+    if isinstance(found, bytes):
+        return Response(found, want.status, headers)
+    path = service.blobs.path(file.blob)
+    pathsend = "http.response.pathsend" in request.scope["extensions"]
+    if path is not None and want.status == 200 and pathsend:
+        found.close()
+        return WholeFile(str(path), headers)
+    return StreamingResponse(_blocks(found, want.end - want.start), want.status, headers)
+
+
+def _opened(blobs: Blobs, file: File, want: Wanted) -> BinaryIO | bytes:
+    """What is wanted of the bytes of a small file, a stream that stands there in a large one."""
     try:
-        stream = await run_in_threadpool(service.blobs.open, file.blob)
+        stream = blobs.open(file.blob, want.start)
     except BlobMissing:
         raise NotFound("The bytes of this file are gone.") from None
-    path = service.blobs.path(file.blob)
-    if path is None:  # a small one, in memory
-        return Response(stream.read()[want.start : want.end], want.status, headers)
-    if want.status == 200 and "http.response.pathsend" in request.scope["extensions"]:
-        stream.close()
-        return WholeFile(str(path), headers)
-    return StreamingResponse(_blocks(stream, want), want.status, headers)
-
-
-async def _blocks(stream: BinaryIO, want: Wanted) -> AsyncIterator[bytes]:
+    if file.size > MAX_SMALL:
+        return stream
     with stream:
-        await run_in_threadpool(stream.seek, want.start)
-        left = want.end - want.start
-        while left > 0:
-            block = await run_in_threadpool(stream.read, min(BLOCK, left))
-            if not block:
-                raise OSError("a blob is shorter than its row says")
-            left -= len(block)
-            yield block
+        return stream.read(want.end - want.start)
+
+
+async def _blocks(stream: BinaryIO, left: int) -> AsyncIterator[bytes]:
+    """So many bytes; where they cannot be had, the answer ends short, as in `until_broken`."""
+    try:
+        with stream:
+            while left > 0:
+                block = await run_in_threadpool(stream.read, min(BLOCK, left))
+                if not block:
+                    raise OSError("a blob is shorter than its row says")
+                left -= len(block)
+                yield block
+    except OSError as error:
+        _cut_off("A file", error)
+        yield b""
 
 
 async def _drawn(

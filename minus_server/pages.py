@@ -37,12 +37,12 @@ TEXT_SHOWN = 64 * 1024  # bytes of a text file
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
 _POLICY = (
-    "default-src 'none'; img-src 'self' blob:; media-src 'self' blob:; style-src 'self';"
+    "default-src 'none'; img-src {media}; media-src {media}; style-src 'self';"
     " script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none';"
     " frame-ancestors 'none'"
 )
 HEADERS = {
-    "Content-Security-Policy": _POLICY,
+    "Content-Security-Policy": _POLICY.format(media="'self' blob:"),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -113,7 +113,11 @@ def render(visit: Visit, template: str, code: int = 200, **more: Any) -> Respons
         **more,
     }
     text = _templates().get_template(template).render(context)
-    return Response(text, code, HEADERS, media_type="text/html")
+    headers = HEADERS
+    if policy.presigned:  # then pictures and film lead there
+        media = f"'self' blob: {visit.service.blobs.links_to}"
+        headers = HEADERS | {"Content-Security-Policy": _POLICY.format(media=media)}
+    return Response(text, code, headers, media_type="text/html")
 
 
 def static_page(template: str, root: str, **more: Any) -> str:

@@ -79,4 +79,8 @@ class Places:
             return FolderBlobs(self.data)
         if "://" not in self.blobs:
             return FolderBlobs(Path(self.blobs))
+        if self.blobs.startswith("s3://"):
+            from minus_server.s3 import S3Blobs
+
+            return S3Blobs(self.blobs)
         raise CannotServe(f"{self.blobs.partition(':')[0]} is no store that minus knows: use s3://")

@@ -13,6 +13,7 @@ class Policy:
     trusted_proxies  whose `X-Forwarded-For` is believed
     old_clients      what only programs of 2012 need: tokens by GET and in addresses, adding to a
                      gallery by its reader id
+    presigned        bytes are fetched from the object store itself, where that does no harm
     """
 
     registration: bool = False
@@ -26,4 +27,5 @@ class Policy:
     anonymous_total: int = 20 << 30  # bytes of all galleries without an owner
     anonymous_days: int = 30  # without a visit, then such a gallery ends
     image_base: str | None = None
+    presigned: bool = False
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()

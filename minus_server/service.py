@@ -6,9 +6,11 @@ from pathlib import Path
 
 from minus_server.accounts import Accounts, Clock
 from minus_server.catalog import Catalog
+from minus_server.errors import CannotServe
 from minus_server.galleries import Galleries
 from minus_server.leases import Leases
 from minus_server.library import Library
+from minus_server.meter import Meter
 from minus_server.pictures import Pictures
 from minus_server.places import Places
 from minus_server.policy import Policy
@@ -18,6 +20,7 @@ from minus_server.store import Store
 from minus_server.throttle import Misses, SignIns
 
 DEFAULT_POLICY = Policy()
+UNCOUNTED = Meter()
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ def open_service(
     places: Places | Path,
     clock: Clock = time.time,
     policy: Policy = DEFAULT_POLICY,
+    meter: Meter = UNCOUNTED,
     *,
     alone: bool = True,
 ) -> Service:
@@ -57,10 +61,13 @@ def open_service(
     """
     places = places if isinstance(places, Places) else Places(places)
     catalog, pictures = places.catalog(), Pictures()
+    catalog.watch(meter)
     blobs = Store(places.open_blobs(), catalog)
+    if policy.presigned and blobs.links_to is None:
+        raise CannotServe("--presigned on needs bytes in an object store: --blobs s3://...")
     leases = Leases(catalog, clock, alone=alone and not places.is_shared)
     library = Library(catalog, blobs, pictures, clock, policy, leases)
-    sign_ins = SignIns(catalog, clock)
+    sign_ins = SignIns(catalog, clock, meter)
     return Service(
         policy=policy,
         misses=Misses(catalog, clock),

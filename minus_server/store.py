@@ -33,6 +33,7 @@ class Store:
     def __init__(self, folder: Blobs, catalog: Catalog) -> None:
         self.large = folder
         self._catalog = catalog
+        self.links_to = folder.links_to
 
     def _small(self, key: str) -> bytes:
         with self._catalog.read() as rows:
@@ -50,10 +51,12 @@ class Store:
     def forget(self, key: str) -> None:
         self.large.forget(key)
 
-    def open(self, key: str) -> BinaryIO:
-        if key.startswith(MARK):
-            return io.BytesIO(self._small(key))
-        return self.large.open(key)
+    def open(self, key: str, start: int = 0) -> BinaryIO:
+        if not key.startswith(MARK):
+            return self.large.open(key, start)
+        stream = io.BytesIO(self._small(key))
+        stream.seek(start)
+        return stream
 
     def several(self, keys: Sequence[str]) -> dict[str, bytes]:
         with self._catalog.read() as rows:
@@ -61,6 +64,9 @@ class Store:
 
     def path(self, key: str) -> Path | None:
         return None if key.startswith(MARK) else self.large.path(key)
+
+    def link(self, key: str, kind: str, disposition: str) -> str | None:
+        return None if key.startswith(MARK) else self.large.link(key, kind, disposition)
 
     def size(self, key: str) -> int:
         return len(self._small(key)) if key.startswith(MARK) else self.large.size(key)
@@ -96,3 +102,6 @@ class Store:
     def clear_incoming(self, but: Collection[str] = ()) -> None:
         """Remove what was cut off, but for these keys; only where nothing is under way."""
         self.large.clear_incoming(but)
+
+    def ping(self) -> None:
+        self.large.ping()

@@ -11,6 +11,7 @@ from minus_server.accounts import Clock, hash_secret
 from minus_server.addresses import is_loopback, network
 from minus_server.catalog import Catalog, Rows
 from minus_server.errors import TooMany
+from minus_server.meter import Meter
 
 FREE_TRIES = 5  # wrong passwords for one account from one address before there is a pause
 LONGEST_PAUSE = 30  # seconds
@@ -32,9 +33,10 @@ _MOST_ADDRESSES = 10_000
 class SignIns:
     """Wrong passwords, in the catalog: by account and address, by account, by address."""
 
-    def __init__(self, catalog: Catalog, clock: Clock) -> None:
+    def __init__(self, catalog: Catalog, clock: Clock, meter: Meter) -> None:
         self._catalog = catalog
         self._clock = clock
+        self._meter = meter
 
     def begin(self, account: str, address: str) -> None:
         """Count a try as a wrong one, until `end` says that it was not.
@@ -52,6 +54,7 @@ class SignIns:
             trying = trying if 0 <= age < _TRY_SECONDS else 0  # whoever tried has died
             pause = _pause(count - trying)
             if 0 <= age < pause:  # a clock that was set back keeps nobody out
+                self._meter.sign_in_refused()
                 raise _wait(pause - age)
             rows.forget_failures(now - _FORGOTTEN, _MOST_ROWS)
             rows.set_failures(pair, count + 1, now, trying + 1)
@@ -62,6 +65,8 @@ class SignIns:
     def end(self, account: str, address: str, *, right: bool) -> None:
         """The password was looked at: take the try back where it was right."""
         pair, *others = _keys(account, address)
+        if not right:
+            self._meter.sign_in_refused()
         with self._catalog.write() as rows:
             _lock(rows, pair, *others)
             count, last, trying = rows.failures(pair)

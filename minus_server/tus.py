@@ -225,6 +225,7 @@ async def _first_bytes(
     upload, once = begun.upload, begun.once
     try:
         async with _turns(request).take(upload) as turn:
+            upload = await run_in_threadpool(service.resumables.find, begun.secret)  # as it is held
             return await _receive(request, turn, upload, announced, once)
     except BaseException as error:
         broken = isinstance(error, ClientDisconnect | TimedOut | OffsetMismatch)

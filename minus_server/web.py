@@ -147,7 +147,7 @@ def address(request: Request) -> str:
     hops = request.headers.getlist("x-forwarded-for") if policy.trusted_proxies else []
     path = [hop.strip() for line in hops for hop in line.split(",")]
     seen = request.client.host if request.client else ""
-    while path and _is_trusted(seen, policy):
+    while path and is_trusted(seen, policy):
         seen = path.pop()
     return seen
 
@@ -165,7 +165,8 @@ async def slowed(request: Request, account: str) -> None:
             await anyio.sleep(seconds)
 
 
-def _is_trusted(host: str, policy: Policy) -> bool:
+def is_trusted(host: str, policy: Policy) -> bool:
+    """Tell whether it is a proxy whose word is believed."""
     try:
         found = ipaddress.ip_address(host)
     except ValueError:
@@ -195,6 +196,8 @@ def answers(
         def work() -> Response:
             state = request.app.state
             visit = Visit(request, state.service, state.wire, who(request, fields), fields)
+            if visit.user is not None:
+                request.scope["user_slug"] = visit.user.slug
             return handler(visit)
 
         if signs_in:  # of their own threads, as in oauth.py

@@ -4,9 +4,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy import Connection
+
+from minus_server.places import Places
 from tests.stores import elsewhere
 
 
@@ -65,6 +70,12 @@ class Service:
             self.api_key = re.findall(r"api_key: (\S+)", printed)[0]
             self.api_secret = re.findall(r"api_secret: (\S+)", printed)[0]
 
+    def line(self) -> str:
+        """The next line that it prints."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
     def run(self, *args: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         """Run `minus-server ARGS --data DATA`."""
         return subprocess.run(
@@ -81,6 +92,22 @@ class Service:
         extra = () if quota is None else ("--quota", str(quota))
         done = self.run("adduser", name, *extra, stdin=f"{password}\n")
         assert done.returncode == 0, done.stderr
+
+    @property
+    def places(self) -> Places:
+        """Where it keeps what."""
+        told = self.environment
+        return Places(self.data, told.get("MINUS_DATABASE_URL"), told.get("MINUS_BLOBS"))
+
+    @contextmanager
+    def rows(self) -> Iterator[Connection]:
+        """Its catalog, to look at or to change behind its back."""
+        catalog = self.places.catalog()
+        try:
+            with catalog.write() as rows:
+                yield rows.connection
+        finally:
+            catalog.close()
 
     def log(self) -> str:
         """What it has written to standard error."""

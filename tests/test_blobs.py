@@ -16,8 +16,10 @@ from minus_server.catalog import Catalog, IntegrityError, Rows
 from minus_server.errors import DigestMismatch, TooLarge
 from minus_server.library import Incoming
 from minus_server.names import KEY_LETTERS, new_id
+from minus_server.s3 import S3Blobs
 from minus_server.schema import UNPLACED
 from minus_server.store import MARK, Store, small_key
+from tests.seaweed import new_place
 from tests.test_catalog import add_folder, add_user
 
 DATA = b"one\r\n\x00\xff" * 1000
@@ -35,6 +37,9 @@ class StoreContract:
         writer.write(data)
         writer.commit()
         return writer.key
+
+    def test_a_store_that_is_there_is_well(self, blobs: Blobs) -> None:
+        blobs.ping()
 
     def test_a_blob_comes_back_byte_for_byte(self, blobs: Blobs) -> None:
         writer = blobs.create()
@@ -128,12 +133,27 @@ class StoreContract:
                 ask(key)
 
 
+class TestS3Blobs(StoreContract):
+    """So does a bucket."""
+
+    @pytest.fixture
+    def blobs(self) -> S3Blobs:
+        return S3Blobs(new_place())
+
+
 class TestFolderBlobs(StoreContract):
     """The folder passes, and more."""
 
     @pytest.fixture
     def blobs(self, tmp_path: Path) -> FolderBlobs:
         return FolderBlobs(tmp_path)
+
+    def test_a_folder_that_is_gone_is_no_store_that_is_well(
+        self, blobs: FolderBlobs, tmp_path: Path
+    ) -> None:
+        (tmp_path / "incoming").rmdir()
+        with pytest.raises(OSError, match="incoming is not there"):
+            blobs.ping()
 
     def test_bytes_and_folder_are_on_disk_in_order_before_commit_returns(
         self, blobs: FolderBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -327,3 +347,13 @@ class TestStore(StoreContract):
                 incoming.commit()
             incoming.abort()
         assert (list(blobs.keys()), blobs.incoming()) == ([], [])
+
+
+class TestStoreOverS3(StoreContract):
+    """It passes with a bucket behind it, too."""
+
+    @pytest.fixture
+    def blobs(self, tmp_path: Path) -> Iterator[Store]:
+        catalog = Catalog.in_folder(tmp_path)
+        yield Store(S3Blobs(new_place()), catalog)
+        catalog.close()

@@ -36,7 +36,7 @@ def sound(service: Service) -> re.Match[str]:
 
 
 def incoming(service: Service) -> list[str]:
-    return [path.name for path in (service.data / "incoming").iterdir()]
+    return list(service.places.open_blobs().incoming())
 
 
 def upload_until_killed(alice: Client, folder: Row, acknowledged: SimpleQueue[Row]) -> None:

@@ -34,7 +34,7 @@ HASTY = ("-c", "import minus; minus.READ_SECONDS = 1; minus.run()")  # waits for
 HASTY_SERVICE = (
     "-c",
     "import minus_server.databases; minus_server.databases.BUSY_SECONDS = 0.2;"
-    " import sys; from minus_server.cli import main; sys.exit(main())",
+    " from minus_server.cli import run; run()",
 )
 counter = itertools.count()
 WEEK = 7 * 24 * 3600
@@ -415,7 +415,7 @@ def test_a_clock_that_jumps_here_costs_nothing(site: Site, tmp_path: Path, jump:
 
 def test_a_clock_that_jumps_at_the_service_costs_nothing(tmp_path: Path) -> None:
     clock = clock_of(tmp_path)
-    program = with_clock(clock, "minus_server.cli", "minus_server.cli.main()")
+    program = with_clock(clock, "minus_server.cli", "minus_server.cli.run()")
     with open_site(tmp_path, program) as site:
         site.folder, site.local = "Stuff", tmp_path / "local"
         site.local.mkdir()

@@ -327,6 +327,7 @@ def test_creations_of_no_bytes_at_the_same_time_make_one_file(
     sound(service)
 
 
+@pytest.mark.alone
 def test_the_catalog_tells_no_address_of_an_upload(own_service: Service) -> None:
     alice = new_user(own_service)
     headers = {**alice.bearer(), **TUS, "Upload-Length": "6", "Idempotency-Key": "k" * 40}

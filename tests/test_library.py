@@ -26,6 +26,7 @@ from minus_server.library import Library, Small
 from minus_server.schema import small
 from minus_server.service import Service, open_service
 from tests.rawhttp import png
+from tests.stores import places
 
 NOW = 1_000_000
 LARGE = b"x" * (MAX_SMALL + 1)
@@ -68,7 +69,7 @@ class Person:
 @contextmanager
 def checked_service(data: Path) -> Iterator[Service]:
     """A service whose rows, bytes and counters agree when the test is over."""
-    opened = open_service(data, clock=lambda: float(NOW))
+    opened = open_service(places(data), clock=lambda: float(NOW))
     yield opened
     report = check(opened)
     opened.close()
@@ -264,7 +265,7 @@ def test_small_files_are_kept_together_or_not_at_all(service: Service) -> None:
 
 
 def test_check_reads_small_files_and_names_what_is_wrong(tmp_path: Path) -> None:
-    service = open_service(tmp_path)
+    service = open_service(places(tmp_path))
     alice = Person(service, "alice")
     folder = alice.folder()
     files = [alice.put(folder, data) for data in (b"one", b"two", b"three", b"four", LARGE)]

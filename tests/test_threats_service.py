@@ -33,6 +33,7 @@ from minus_server import names
 from minus_server.api_v2 import ENDPOINTS
 from minus_server.app import ROUTES
 from minus_server.catalog import Catalog
+from minus_server.meter import Meter
 from minus_server.throttle import SignIns
 from tests import rawhttp
 from tests.live import Service
@@ -658,7 +659,7 @@ def guess(service: Service, account: str, address: str) -> None:
     """Have ten wrong passwords counted, the last a minute ago: the next pause is the longest."""
     moments = itertools.count(time.time() - 10 * 60, 60)
     catalog = Catalog.in_folder(service.data)
-    rules = SignIns(catalog, lambda: next(moments))
+    rules = SignIns(catalog, lambda: next(moments), Meter())
     for _ in range(10):
         rules.begin(account, address)
     catalog.close()

@@ -412,6 +412,7 @@ def test_a_kill_in_the_middle_of_batches_leaves_each_whole_or_absent(own_service
     assert "Traceback" not in own_service.log()
 
 
+@pytest.mark.alone
 def test_a_batch_costs_a_few_flushes_and_not_one_a_file(
     own_service: Service, tmp_path: Path
 ) -> None:

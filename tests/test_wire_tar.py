@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import shutil
-import sqlite3
 import subprocess
 import tarfile
 from datetime import datetime
@@ -13,7 +12,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import insert, select, update
 
+from minus_server.schema import files, folders
 from tests.live import Service
 from tests.rawhttp import HOST, Answer, Client, Row, error_of, multipart, new_user, part
 
@@ -72,9 +73,8 @@ def put(client: Client, folder: Row, name: str, data: bytes) -> Row:
     """Upload under exactly this name; the catalog is told where an upload would tidy it."""
     row = client.upload(data, "plain", folder)
     if name != "plain":
-        with sqlite3.connect(client.service.data / "catalog.sqlite3", timeout=30) as db:
-            db.execute("UPDATE files SET name = ? WHERE id = ?", (name, row["id"]))
-        db.close()
+        with client.service.rows() as db:
+            db.execute(update(files).where(files.c.id == row["id"]).values(name=name))
     return row | {"name": name}
 
 
@@ -269,14 +269,12 @@ def test_a_pattern_that_is_too_long_is_refused(alice: Client) -> None:
 
 def test_more_files_than_can_be_counted_at_once_are_refused(own: Client) -> None:
     folder = own.folder()
-    with sqlite3.connect(own.service.data / "catalog.sqlite3") as db:
-        (n,) = db.execute("SELECT n FROM folders WHERE id = ?", (folder["id"],)).fetchone()
-        db.executemany(
-            "INSERT INTO files (id, folder_n, position, name, title, caption, mimetype, sha256,"
-            " blob) VALUES (?, ?, 0, 'n', '', '', '', '', ?)",
-            ((f"{at:012}", n, f"{at}") for at in range(100_001)),
-        )
-    db.close()
+    texts = dict.fromkeys(("title", "caption", "mimetype", "sha256"), "")
+    with own.service.rows() as db:
+        n = db.execute(select(folders.c.n).where(folders.c.id == folder["id"])).scalar_one()
+        row = {"folder_n": n, "position": 0, "name": "n", **texts}
+        made = [row | {"id": f"{at:012}", "blob": f"{at}"} for at in range(100_001)]
+        db.execute(insert(files), made)
     assert error_of(ask(own, folder)) == (413, "too_large")
 
 
@@ -284,12 +282,12 @@ def test_more_files_than_can_be_counted_at_once_are_refused(own: Client) -> None
 
 
 def blob_of(client: Client, row: Row) -> Path:
-    with sqlite3.connect(client.service.data / "catalog.sqlite3") as db:
-        (key,) = db.execute("SELECT blob FROM files WHERE id = ?", (row["id"],)).fetchone()
-    db.close()
+    with client.service.rows() as db:
+        key = db.execute(select(files.c.blob).where(files.c.id == row["id"])).scalar_one()
     return client.service.data / "blobs" / str(key)[0] / str(key)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 @pytest.mark.parametrize("harm", ["missing", "short"])
 def test_a_lost_blob_ends_the_stream_short_and_the_log_has_one_line(
@@ -310,14 +308,14 @@ def test_a_lost_blob_ends_the_stream_short_and_the_log_has_one_line(
     assert "cut off" in log[0]
 
 
+@pytest.mark.alone
 def test_a_file_of_more_than_8_gib_has_its_size_in_the_extended_header(own: Client) -> None:
     folder, size = own.folder(), (9 << 30) + 5
     row = own.upload(b"begin" + bytes(70_000), "big", folder)
     with blob_of(own, row).open("r+b") as stream:
         stream.truncate(size)
-    with sqlite3.connect(own.service.data / "catalog.sqlite3") as db:
-        db.execute("UPDATE files SET size = ?", (size,))
-    db.close()
+    with own.service.rows() as db:
+        db.execute(update(files).where(files.c.id == row["id"]).values(size=size))
     connection = HTTPConnection(HOST, own.port, timeout=60)
     connection.request("GET", f"/api/v2/folders/{folder['id']}/tar", headers=own.bearer())
     response = connection.getresponse()

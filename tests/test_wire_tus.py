@@ -784,6 +784,7 @@ def test_bytes_behind_the_saved_offset_are_cut_off(own_service: Service) -> None
     sound(own_service)
 
 
+@pytest.mark.alone
 def test_a_plain_upload_that_a_kill_cut_gives_its_room_back(own_service: Service) -> None:
     dave = new_user(own_service, quota=5_000_000)
     folder = dave.folder()

@@ -1,0 +1,212 @@
+"""`python -m bench.growth WORK`: how the time of a request grows with what is there.
+
+Fills a service on SQLite and one on PostgreSQL with folders of many files and accounts of many
+folders, below WORK, where a second run finds them; then asks each several times, over HTTP on one
+connection. Prints a table of medians in milliseconds.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.scaled import BACKENDS, PASSWORD, Running, Wire, backend, rules, served
+from minus_server import names
+from minus_server.catalog import Rows
+from minus_server.places import Places
+from minus_server.schema import UNPLACED
+from minus_server.service import Service
+
+FILES = 100, 10_000, 1_000_000
+FOLDERS = 100, 100_000
+_AT_ONCE = 10_000
+_PAGE = 50
+_ITEMS = 1_000  # of a gallery's page
+_SIZE = 1_000  # bytes that each file is said to have
+
+Ask = tuple[str, str, bytes | None]
+
+
+def _folder(rows: Rows, owner: int, name: str, files: int = 0) -> tuple[str, int]:
+    folder_id = names.new_id()
+    n = rows.add_folder(
+        id=folder_id,
+        owner_n=owner,
+        editor_id=None,
+        name=name,
+        is_public=False,
+        created=1,
+        updated=1,
+        last_visit=1,
+        file_count=files,
+    )
+    return folder_id, n
+
+
+def _files(folder_n: int, numbers: range) -> list[dict[str, object]]:
+    """Rows of files that have no bytes."""
+    return [
+        {
+            "id": names.new_id(),
+            "folder_n": folder_n,
+            "position": UNPLACED,
+            "name": f"{number:07}.bin",
+            "title": "",
+            "caption": "",
+            "width": 0,
+            "height": 0,
+            "size": _SIZE,
+            "mimetype": "application/octet-stream",
+            "sha256": f"{number:064x}",
+            "blob": names.new_secret(),
+            "uploaded": 1,
+        }
+        for number in numbers
+    ]
+
+
+def _blocks(most: int) -> Iterator[range]:
+    for first in range(0, most, _AT_ONCE):
+        yield range(first, min(most, first + _AT_ONCE))
+
+
+def _fill(service: Service) -> dict[str, Any]:
+    """Make all that is asked for later. -> where it is"""
+    accounts, catalog = service.accounts, service.catalog
+    known: dict[str, Any] = {"client": accounts.add_client("growth"), "files": {}}
+    accounts.add_user("files", PASSWORD, 1 << 50)
+    owner = accounts.user("files").n
+    for size in FILES:
+        with catalog.write() as rows:
+            folder_id, n = _folder(rows, owner, f"{size}", size)
+            rows.add_to_user(owner, "used", size * _SIZE)
+        for numbers in _blocks(size):
+            with catalog.write() as rows:
+                rows.add_files(_files(n, numbers), [None] * len(numbers))
+        with catalog.read() as rows:
+            middle, near_end = (rows.files_of(n, at, 1)[0] for at in (size // 2, size - _PAGE - 1))
+        place = names.cursor_of((near_end.position, near_end.n))
+        known["files"][str(size)] = {"id": folder_id, "item": middle.id, "end": place}
+        print(f"a folder of {size:,} files", file=sys.stderr, flush=True)
+    known["folders"] = {str(size): _account(service, size) for size in FOLDERS}
+    return known
+
+
+def _account(service: Service, size: int) -> str:
+    """An account of so many folders. -> the place near its end"""
+    name, number = f"folders{size}", count()
+    service.accounts.add_user(name, PASSWORD)
+    owner = service.accounts.user(name).n
+    ns: list[int] = []
+    for numbers in _blocks(size):
+        with service.catalog.write() as rows:
+            ns += (_folder(rows, owner, f"F{next(number)}")[1] for _ in numbers)
+    print(f"an account of {size:,} folders", file=sys.stderr, flush=True)
+    return names.cursor_of((ns[-_PAGE - 1],))
+
+
+def _of_folder(size: int, known: dict[str, str]) -> Iterator[tuple[str, Callable[[int], Ask]]]:
+    """What is asked of a folder: words, and the request of each turn."""
+    files = f"/api/v2/folders/{known['id']}/files"
+    paths = {
+        "page, first": f"{files}?per_page={_PAGE}&page=1",
+        "page, last": f"{files}?per_page={_PAGE}&page={size // _PAGE}",
+        "cursor, front": f"{files}?per_page={_PAGE}&cursor=",
+        "cursor, end": f"{files}?per_page={_PAGE}&cursor={known['end']}",
+        "find a name": f"{files}?name={size // 2:07}.bin&cursor=",
+        "a glob, 50 fit first": f"{files}?match=*7.bin&cursor=",
+        "a glob, one fits": f"{files}?match=*{size // 2:06}.bin&cursor=",
+        "gallery, first page": f"/m{known['id']}",
+        "gallery, last page": f"/m{known['id']}?page={-(-size // _ITEMS)}",
+        "item in the middle": f"/l{known['item']}",
+    }
+    for words, path in paths.items():
+        yield words, lambda _, path=path: ("GET", path, None)  # type: ignore[misc]
+    yield "upload of 1 KB", lambda turn: ("PUT", f"{files}/new{turn}.bin", b"x" * _SIZE)
+
+
+def _of_account(name: str, size: int, end: str) -> Iterator[tuple[str, Callable[[int], Ask]]]:
+    """What is asked of an account."""
+    folders = f"/api/v2/users/{name}/folders"
+    paths = {
+        "folders: page, first": f"{folders}?per_page={_PAGE}&page=1",
+        "folders: page, last": f"{folders}?per_page={_PAGE}&page={size // _PAGE}",
+        "folders: cursor, front": f"{folders}?per_page={_PAGE}&cursor=",
+        "folders: cursor, end": f"{folders}?per_page={_PAGE}&cursor={end}",
+        "folders: find a name": f"{folders}?name=F{size // 2}&cursor=",
+    }
+    for words, path in paths.items():
+        yield words, lambda _, path=path: ("GET", path, None)  # type: ignore[misc]
+
+
+def _median(wire: Wire, ask: Callable[[int], Ask], rounds: int, numbers: Iterator[int]) -> float:
+    wire.ask(*ask(next(numbers)))
+    return median(wire.ask(*ask(next(numbers))).seconds for _ in range(rounds))
+
+
+def _measure(
+    service: Running, known: dict[str, Any], rounds: int, only: str
+) -> Iterator[tuple[str, int, float]]:
+    """Each request's words, how much is there, seconds."""
+    numbers = count(time.time_ns())
+    client = tuple(known["client"])
+    for size in FILES:
+        wire = Wire(service.port, service.token("files", client))
+        for words, ask in _of_folder(size, known["files"][str(size)]):
+            if only in words:
+                yield words, size, _median(wire, ask, rounds, numbers)
+        wire.close()
+    for size in FOLDERS:
+        wire = Wire(service.port, service.token(f"folders{size}", client))
+        for words, ask in _of_account(f"folders{size}", size, known["folders"][str(size)]):
+            if only in words:
+                yield words, size, _median(wire, ask, rounds, numbers)
+        wire.close()
+
+
+def _filled(places: Places, work: Path) -> dict[str, Any]:
+    path = work / "growth.json"
+    if not path.exists():
+        with rules(places) as service:
+            path.write_text(json.dumps(_fill(service)))
+    known: dict[str, Any] = json.loads(path.read_text())
+    return known
+
+
+def table(found: dict[str, dict[tuple[str, int], float]]) -> str:
+    """The medians as Markdown, one row a request, for each backend a column a size."""
+    sizes = sorted({size for times in found.values() for _, size in times})
+    heads = [f"{kind} {size:,}" for kind in found for size in sizes]
+    lines = [f"| ms | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
+    for words in dict.fromkeys(words for times in found.values() for words, _ in times):
+        cells = [times.get((words, size)) for times in found.values() for size in sizes]
+        shown = ("" if cell is None else f"{cell * 1000:.1f}" for cell in cells)
+        lines.append(f"| {words} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--backend", choices=BACKENDS, action="append")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="", metavar="WORDS", help="rows with these words")
+    options = parser.parse_args()
+    found: dict[str, dict[tuple[str, int], float]] = {}
+    for kind in options.backend or BACKENDS:
+        with backend(kind, options.work) as places:
+            known = _filled(places, options.work / kind)
+            with served(places) as service:
+                measured = _measure(service, known, options.rounds, options.only)
+                found[kind] = {(words, size): took for words, size, took in measured}
+    print(table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

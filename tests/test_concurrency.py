@@ -1,0 +1,354 @@
+"""Races, each decided in the database: many threads of two services on one catalog."""
+
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minus_server.accounts import Caller, hash_secret
+from minus_server.catalog import Folder, User
+from minus_server.check import check
+from minus_server.errors import NotFound, OffsetMismatch, QuotaExceeded, Refused
+from minus_server.leases import LEASE_SECONDS
+from minus_server.library import Small
+from minus_server.places import Places
+from minus_server.policy import Policy
+from minus_server.repeats import Once, Replayed
+from minus_server.resumable import Announced, Plan
+from minus_server.service import Service, open_service
+from tests.stores import places
+
+THREADS = 24
+MIB = 1 << 20
+
+
+class Clock:
+    now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Pair:
+    """Two services on the same rows and bytes, as two processes are."""
+
+    def __init__(self, where: Places) -> None:
+        self.clock = Clock()
+        policy = Policy(anonymous_total=100 * MIB, galleries_an_hour=10**6)
+        self.services = [open_service(where, self.clock, policy, alone=False) for _ in range(2)]
+        self.first = self.services[0]
+
+    def user(self, name: str, quota: int = 1 << 40) -> User:
+        with self.first.catalog.write() as rows:
+            rows.add_user(
+                username=name,
+                slug=name,
+                display_name="",
+                email="",
+                password_hash=None,
+                quota=quota,
+            )
+        return self.first.accounts.user(name)
+
+    def folder(self, user: User | None) -> Folder:
+        return self.first.library.make_folder(user, "Stuff", is_public=True)
+
+    def race(self, work: Callable[[Service, int], object], count: int = THREADS) -> Counter[str]:
+        """Have threads of both services begin together. -> how often each outcome came"""
+        start = threading.Barrier(count)
+
+        def run(number: int) -> str:
+            start.wait()
+            try:
+                return str(work(self.services[number % 2], number))
+            except (Refused, Replayed) as error:
+                return type(error).__name__
+
+        with ThreadPoolExecutor(count) as threads:
+            return Counter(threads.map(run, range(count)))
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    """Two services whose counters, rows and bytes agree when the test is over."""
+    made = Pair(places(tmp_path / "data"))
+    yield made
+    report = check(made.first)
+    for service in made.services:
+        service.close()
+    assert (report.problems, report.strays) == ([], 0)
+
+
+def small(number: int, size: int) -> Small:
+    data = bytes(size)
+    return Small(f"{number}.txt", "", "text/plain", data, hashlib.sha256(data).hexdigest())
+
+
+def put(service: Service, folder: Folder, data: bytes, name: str = "a", **more: Any) -> str:
+    incoming = service.library.begin(folder)
+    try:
+        incoming.write([data])
+        service.library.keep(folder, incoming, name=name, declared_type="", **more)
+    except BaseException:
+        incoming.abort()
+        raise
+    return "kept"
+
+
+def test_uploads_at_once_fill_a_quota_to_the_byte_and_no_further(pair: Pair) -> None:
+    alice = pair.user("alice", quota=10 * 1000)
+    folders = [pair.folder(alice) for _ in range(3)]
+    outcomes = pair.race(lambda service, n: put(service, folders[n % 3], bytes(1000)))
+    assert outcomes == {"kept": 10, "QuotaExceeded": THREADS - 10}
+    assert pair.first.accounts.user("alice").used == 10_000
+
+
+def test_large_uploads_at_once_hold_room_for_no_more_than_the_quota(pair: Pair) -> None:
+    folder = pair.folder(pair.user("alice", quota=20 * MIB))
+    outcomes = pair.race(lambda service, _: put(service, folder, bytes(3 * MIB)))
+    assert set(outcomes) == {"kept", "QuotaExceeded"}
+    alice = pair.first.accounts.user("alice")
+    assert (alice.used, alice.reserved) == (outcomes["kept"] * 3 * MIB, 0)
+    assert outcomes["kept"] >= 3  # each holds twice what has come at the most
+
+
+def test_galleries_without_an_owner_are_counted_to_the_byte(pair: Pair) -> None:
+    galleries = [pair.folder(None) for _ in range(4)]
+    pair.race(lambda service, n: put(service, galleries[n % 4], bytes(n)))
+    with pair.first.catalog.read() as rows:
+        assert rows.unowned_bytes() == sum(range(THREADS))
+
+
+def test_writers_of_one_folders_order_leave_one_order(pair: Pair) -> None:
+    folder = pair.folder(pair.user("alice"))
+    for number in range(6):
+        put(pair.first, folder, b"x", str(number))
+    files = pair.first.library.files(folder, 0, 10)
+    outcomes = pair.race(
+        lambda service, n: (
+            service.library.move_file(files[n % 6], n % 5)
+            if n % 2
+            else service.library.alter_folder(
+                folder, {"item_ordering": [file.id for file in files[n % 6 :]]}
+            ).name
+        )
+    )
+    assert set(outcomes) == {"None", "Stuff"}
+    found = pair.first.library.files(folder, 0, 10)
+    assert sorted(file.id for file in found) == sorted(file.id for file in files)
+    places = [file.position for file in found if file.position < 6]
+    assert places == list(range(len(places)))
+
+
+def test_a_folder_deleted_during_uploads_leaves_no_byte_and_no_count(pair: Pair) -> None:
+    alice = pair.user("alice")
+    folder = pair.folder(alice)
+
+    def work(service: Service, number: int) -> object:
+        if number == THREADS // 2:
+            return service.library.remove_folder(folder)
+        return put(service, folder, bytes(100_000 if number % 3 else 2 * MIB))
+
+    outcomes = pair.race(work)
+    assert set(outcomes) <= {"True", "kept", "NotFound"}
+    left = pair.first.accounts.user("alice")
+    assert (left.used, left.reserved, left.folders, left.shared) == (0, 0, 0, 0)
+
+
+def test_a_file_deleted_twice_gives_its_room_back_once(pair: Pair) -> None:
+    alice = pair.user("alice")
+    folder = pair.folder(alice)
+    put(pair.first, folder, bytes(5000))
+    put(pair.first, folder, bytes(7))
+    file = pair.first.library.files(folder, 0, 1)[0]
+    pair.race(lambda service, _: service.library.remove_files(folder, [file]))
+    assert pair.first.accounts.user("alice").used == 7
+    assert pair.first.library.linked_folder(folder.id).file_count == 1
+
+
+def test_the_last_follower_leaves_a_count_of_none(pair: Pair) -> None:
+    users = [pair.user(f"user{number}") for number in range(6)]
+    star, *fans = users
+
+    def follow(service: Service, number: int) -> object:
+        fan = fans[number % 5]
+        turn = service.accounts.follow if number < 12 else service.accounts.unfollow
+        turn(Caller.of_session(fan), fan.slug, star.slug)
+        return "done"
+
+    pair.race(follow)
+    for number, fan in enumerate(fans):
+        caller = Caller.of_session(fan)
+        try:
+            pair.services[number % 2].accounts.unfollow(caller, fan.slug, star.slug)
+        except NotFound:
+            continue
+    assert pair.first.accounts.user(star.slug).karma == 0
+
+
+def test_stars_and_visits_at_once_are_each_counted(pair: Pair) -> None:
+    folder = pair.folder(pair.user("owner"))
+    users = [pair.user(f"user{number}") for number in range(THREADS // 2)]
+
+    def work(service: Service, number: int) -> object:
+        user = users[number // 2]
+        service.library.count_visit(folder, user)
+        return service.library.star(Caller.of_session(user), folder.id).id
+
+    assert pair.race(work) == {folder.id: THREADS}
+    found = pair.first.library.linked_folder(folder.id)
+    assert (found.star_count, found.view_count) == (len(users), THREADS)
+    assert pair.first.accounts.user("owner").visits == THREADS
+
+
+def test_one_key_makes_one_file_however_often_it_comes(pair: Pair) -> None:
+    folder = pair.folder(pair.user("alice"))
+    once = Once("key", "user 1", "POST files")
+    outcomes = pair.race(lambda service, _: put(service, folder, b"data", once=once))
+    assert outcomes == {"kept": 1, "Replayed": THREADS - 1}
+    assert pair.first.accounts.user("alice").used == 4
+
+
+def test_one_key_makes_one_folder_and_one_upload(pair: Pair) -> None:
+    alice = pair.user("alice")
+    folder = pair.folder(alice)
+    once, other = Once("key", "user 1", "POST folders"), Once("key", "user 1", "POST uploads")
+
+    def work(service: Service, number: int) -> object:
+        if number % 2:
+            service.library.make_folder(alice, "New", is_public=False, once=once)
+            return "folder"
+        other_key = Once("other", "user 1", other.asked)
+        service.resumables.create(folder, Plan("a", "", "", 10, None), other_key)
+        return "upload"
+
+    assert pair.race(work) == {"folder": 1, "upload": 1, "Replayed": THREADS - 2}
+    found = pair.first.accounts.user("alice")
+    assert (found.folders, found.reserved) == (2, 10)
+
+
+def test_a_limit_an_hour_is_reached_exactly(pair: Pair) -> None:
+    def count(service: Service, _: int) -> bool:
+        with service.catalog.write() as rows:
+            return rows.count_up("galleries here", 1_700_000_000, 3600, 5)
+
+    assert pair.race(count) == {"True": 5, "False": THREADS - 5}
+
+
+def test_a_link_that_signs_in_once_does_so_once(pair: Pair) -> None:
+    alice = pair.user("alice")
+    secret = pair.first.sessions.link(alice)
+    outcomes = pair.race(lambda service, _: service.sessions.trade(secret) is not None)
+    assert outcomes == {"True": 1, "False": THREADS - 1}
+
+
+def test_a_reused_refresh_token_ends_its_family_whoever_asks(pair: Pair) -> None:
+    alice = pair.user("alice")
+    key, secret = pair.first.accounts.add_client("tests")
+    with pair.first.catalog.write() as rows:
+        client = rows.client(key)
+        assert client is not None
+        grant = pair.first.accounts._grant(rows.add_token, None, client.n, alice.n, "read_all")
+    successor = pair.first.accounts.refresh(key, secret, grant.refresh_token, "")
+    assert pair.services[1].accounts.caller(successor.access_token).user.n == alice.n
+    outcomes = pair.race(
+        lambda service, _: service.accounts.refresh(key, secret, grant.refresh_token, "").scope
+    )
+    assert outcomes == {"GrantRefused": THREADS}
+    with pair.first.catalog.read() as rows:
+        assert rows.token_by_access(hash_secret(successor.access_token)) is None
+
+
+def test_wrong_passwords_are_counted_by_all_processes_together(pair: Pair) -> None:
+    with pair.first.catalog.write() as rows:
+        rows.add_user(
+            username="alice",
+            slug="alice",
+            display_name="",
+            email="",
+            password_hash="none",
+            quota=1,
+        )
+
+    def fail(service: Service, _: int) -> object:
+        service.sign_ins.begin("alice", "192.0.2.1")
+        service.sign_ins.end("alice", "192.0.2.1", right=False)
+        return "tried"
+
+    pair.race(fail)
+    for service in pair.services:
+        assert service.sign_ins.delay("alice", "198.51.100.1") >= 0
+        with pytest.raises(Refused):
+            service.sign_ins.begin("alice", "192.0.2.1")
+
+
+def test_an_upload_goes_on_in_another_process_and_the_first_can_do_no_more(pair: Pair) -> None:
+    one, two = pair.services
+    folder = pair.folder(pair.user("alice"))
+    data = bytes(range(256)) * 800
+    secret, upload = one.resumables.create(folder, Plan("a", "", "", len(data), None))
+    piece = one.resumables.piece(upload, Announced(0, 100_000))
+    piece.write([data[:100_000]])
+    assert not two.library.leases.take(upload.n)
+    assert one.library.leases.beat() == [upload.n]
+    assert piece.end(whole=True) is None
+    one.library.leases.let_go(upload.n)
+    assert two.library.leases.take(upload.n)
+    found = two.resumables.find(secret)
+    assert found.arrived == 100_000
+    rest = two.resumables.piece(found, Announced(100_000, len(data) - 100_000))
+    rest.write([data[100_000:]])
+    with pytest.raises(OffsetMismatch):
+        one.resumables.save(piece.upload, 100_000)
+    file = rest.end(whole=True)
+    assert file is not None
+    with pair.first.blobs.open(file.blob) as stream:
+        assert stream.read() == data
+
+
+def test_what_a_dead_process_held_is_taken_over_after_its_lease(pair: Pair) -> None:
+    one, two = pair.services
+    folder = pair.folder(pair.user("alice", quota=10 * MIB))
+    _, upload = one.resumables.create(folder, Plan("a", "", "", 10, None))
+    cut = one.library.begin(folder, 5 * MIB)
+    cut.write([bytes(100_000)])
+    assert not two.library.leases.take(upload.n)
+    pair.clock.now += LEASE_SECONDS + 1
+    assert two.library.leases.take(upload.n)
+    two.resumables.end_cut()
+    assert pair.first.accounts.user("alice").reserved > MIB
+    pair.clock.now += 60
+    two.resumables.end_cut()
+    assert pair.first.accounts.user("alice").reserved == 10
+    cut.abort()
+
+
+def test_a_living_process_keeps_what_it_holds(pair: Pair) -> None:
+    one, two = pair.services
+    folder = pair.folder(pair.user("alice"))
+    incoming = one.library.begin(folder, 5 * MIB)
+    incoming.write([bytes(4 * MIB)])
+    for _ in range(100):
+        pair.clock.now += 1
+        assert one.library.leases.beat() == []
+        two.resumables.end_cut()
+    one.library.keep(folder, incoming, name="a", declared_type="")
+    assert pair.first.accounts.user("alice").used == 4 * MIB
+
+
+def test_forty_bytes_over_the_limit_are_refused_wherever_they_come(pair: Pair) -> None:
+    folder = pair.folder(pair.user("alice", quota=1000))
+    with pytest.raises(QuotaExceeded):
+        put(pair.first, folder, bytes(1040))
+    columns = ("id", "name")
+    outcomes = pair.race(
+        lambda service, n: len(
+            service.library.keep_small(folder, [small(n, 40), small(n, 60)], columns)
+        )
+    )
+    assert outcomes == {"2": 10, "QuotaExceeded": THREADS - 10}
