@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -112,11 +113,17 @@ class Blobs(Protocol):
     def delete_derived(self, key: str) -> None:
         """Remove what was derived from a blob, wherever its bytes are."""
 
-    def keys(self) -> Iterator[str]:
-        """Every blob's key, in no order."""
+    def keys(self, before: float | None = None) -> Iterator[str]:
+        """Every blob's key, in no order, never all of them held at once.
 
-    def incoming(self) -> list[str]:
-        """The keys of blobs under way, or cut off."""
+        before   seconds since 1970: of those alone that came before, by the store's own clock
+        """
+
+    def incoming(self, before: float | None = None) -> list[str]:
+        """The keys of blobs under way, or cut off; `before`: to which nothing came since."""
+
+    def derived_keys(self, before: float | None = None) -> Iterator[str]:
+        """The keys of blobs beside which something is kept, whether they are there or not."""
 
     def clear_incoming(self, but: Collection[str] = ()) -> None:
         """Remove what was cut off, but for these keys; only where nothing is under way."""
@@ -206,12 +213,16 @@ class FolderBlobs:
         part.write_bytes(data)
         part.replace(place)
 
-    def keys(self) -> Iterator[str]:
+    def keys(self, before: float | None = None) -> Iterator[str]:
         for shard in self._blobs.iterdir():
-            yield from (path.name for path in shard.iterdir())
+            yield from _names(shard, before)
 
-    def incoming(self) -> list[str]:
-        return [path.name for path in self._incoming.iterdir()]
+    def incoming(self, before: float | None = None) -> list[str]:
+        return list(_names(self._incoming, before))
+
+    def derived_keys(self, before: float | None = None) -> Iterator[str]:
+        for shard in self._derived.iterdir():
+            yield from _names(shard, before)
 
     def clear_incoming(self, but: Collection[str] = ()) -> None:
         for key in self.incoming():
@@ -291,6 +302,15 @@ class FolderWriter:
     def abort(self) -> None:
         self._file.close()
         self._part.unlink(missing_ok=True)
+
+
+def _names(folder: Path, before: float | None) -> Iterator[str]:
+    """What is in a folder; with `before` what was not changed since."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # it went while we looked
+                if before is None or entry.stat().st_mtime < before:
+                    yield entry.name
 
 
 def _flush_folder(path: Path) -> None:

@@ -7,17 +7,21 @@ as `Rows`, whose methods are the statements. The rules say what belongs into one
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from hashlib import sha256
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Dialect,
+    ScalarSelect,
     Select,
     Table,
     Text,
@@ -71,6 +75,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _AT_ONCE = 500  # rows named in one statement
+_SMALL_AT_ONCE = 100  # bytes of small files, 6 MiB at the most
+_UNFINISHED = "unfinished-"  # what a catalog that is being filled says instead of its revision
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 __all__ = [
@@ -400,6 +406,33 @@ class Catalog:
             command.upgrade(config, "head")
         return True
 
+    def begin_filling(self, source: str, is_free: Callable[[], bool]) -> None:
+        """Make an empty catalog that nothing opens until `filling` is done.
+
+        source    what it is filled from; one that was begun from there goes on
+        is_free   tells whether nothing else stands in the way. Raises CannotServe.
+        """
+        mark = _UNFINISHED + sha256(f"{newest_revision()} {source}".encode()).hexdigest()[:20]
+        with self._writer.begin() as connection:
+            rows = Rows(connection)
+            rows.lock("migrate")
+            if (revision := _revision(connection)) == mark:
+                return
+            if revision is not None and revision.startswith(_UNFINISHED):
+                raise CannotServe("the target has a part of something else")
+            made = revision is None and _create(connection)
+            new = made or (revision == newest_revision() and rows.is_empty())
+            if not (new and is_free()):
+                raise CannotServe("the target is not empty")
+            rows.set_revision(mark)
+
+    @contextmanager
+    def filling(self) -> Iterator[Rows]:
+        """The one transaction that fills it; when the block ends, it is a whole catalog."""
+        with self._writer.begin() as connection:
+            yield Rows(connection)
+            Rows(connection).set_revision(newest_revision())
+
     def revision(self) -> str | None:
         """Of the schema, None where there is none. Raises CannotServe without a database"""
         try:
@@ -481,6 +514,8 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _refuse_newer(revision: str | None) -> None:
+    if revision is not None and revision.startswith(_UNFINISHED):
+        raise CannotServe("what is copied or imported here is unfinished: run that command again")
     known = {path.stem for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")}
     if revision is not None and revision not in known:
         raise CannotServe(f"the data is of a newer version of minus ({revision})")
@@ -544,6 +579,69 @@ _UPLOADS: Select[Any] = select(*Upload.columns()).select_from(
 )
 _LOCKED_UPLOADS = _UPLOADS.with_for_update(of=uploads)
 
+
+_NAMED = union_all(
+    select(files.c.blob).where(files.c.blob.in_(bindparam("keys", expanding=True))),
+    select(uploads.c.blob).where(
+        uploads.c.blob.in_(bindparam("keys", expanding=True)), uploads.c.file_id.is_(None)
+    ),
+)
+_SEQUENCES = text("SELECT name, seq FROM sqlite_sequence")
+_NUMBERED = [table.name for table in metadata.sorted_tables if table is not small]
+
+
+class Counter(NamedTuple):
+    """A counter of a row, what it should say, and the words for one that says something else."""
+
+    column: Column[int]
+    true: ScalarSelect[int]
+    words: str
+
+
+def _of_owner(table: Table, value: ColumnElement[int]) -> ScalarSelect[int]:
+    """The sum of a column over all folders of a user."""
+    own = select(func.coalesce(func.sum(value), 0)).select_from(
+        folders.join(table, table.c.folder_n == folders.c.n)
+    )
+    return own.where(folders.c.owner_n == users.c.n).correlate(users).scalar_subquery()
+
+
+def _count_of(of: Table, *conditions: ColumnElement[bool]) -> ScalarSelect[int]:
+    """How many rows of another table there are for each row of this one."""
+    return select(func.count()).where(*conditions).correlate(of).scalar_subquery()
+
+
+_COUNTERS = (
+    Counter(
+        users.c.reserved, _of_owner(uploads, uploads.c.reserved), "{}: reserves {} bytes, needs {}"
+    ),
+    Counter(
+        folders.c.file_count,
+        _count_of(folders, files.c.folder_n == folders.c.n),
+        "{}: counts {} files, has {}",
+    ),
+    Counter(
+        folders.c.star_count,
+        _count_of(folders, stars.c.folder_n == folders.c.n),
+        "{}: counts {} stars, has {}",
+    ),
+    Counter(users.c.used, _of_owner(files, files.c.size), "{}: counts {} bytes, has {}"),
+    Counter(
+        users.c.karma,
+        _count_of(users, follows.c.followed_n == users.c.n),
+        "{}: counts {} followers, has {}",
+    ),
+    Counter(
+        users.c.folders,
+        _count_of(users, folders.c.owner_n == users.c.n),
+        "{}: counts {} folders, has {}",
+    ),
+    Counter(
+        users.c.shared,
+        _count_of(users, folders.c.owner_n == users.c.n, folders.c.is_public),
+        "{}: counts {} public folders, has {}",
+    ),
+)
 
 _USER_BY_SLUG: Select[Any] = select(*User.columns()).where(users.c.slug == bindparam("slug"))
 _FILES_IN_ORDER: Select[Any] = (
@@ -1261,63 +1359,131 @@ class Rows:
         query = _FILES.where(files.c.n > after).order_by(files.c.n).limit(limit)
         return [File.of(row) for row in self._all(query)]
 
-    def blob_keys(self) -> set[str]:
-        return {row[0] for row in self._all(select(files.c.blob))}
+    # --- what no request asks: checking, sweeping, moving ---
+
+    def named(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys of blobs that a file has, or an upload that became no file yet."""
+        found: set[str] = set()
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            found.update(row[0] for row in self._db.execute(_NAMED, {"keys": some}))
+        return found
+
+    def count_unfinished(self) -> int:
+        """How many uploads became no file yet."""
+        return self._count(select(uploads.c.n).where(uploads.c.file_id.is_(None)))
+
+    def resumables(self, after: int, limit: int) -> list[Upload]:
+        """The next uploads, in order, that became no file yet and can go on."""
+        unfinished = (uploads.c.resumable, uploads.c.file_id.is_(None), uploads.c.n > after)
+        query = _UPLOADS.where(*unfinished).order_by(uploads.c.n).limit(limit)
+        return [Upload.of(row) for row in self._all(query)]
 
     def wrong_counters(self) -> list[str]:
         """Compare each folder's and each user's counters with the rows that they count."""
-        held = func.count(files.c.n)
-        of_folders = (
-            select(folders.c.id, folders.c.file_count, held)
-            .outerjoin(files, files.c.folder_n == folders.c.n)
-            .group_by(folders.c.n)
-            .having(held != folders.c.file_count)
-        )
-        weight = func.coalesce(func.sum(files.c.size), 0)
-        of_users = (
-            select(users.c.slug, users.c.used, weight)
-            .outerjoin(folders, folders.c.owner_n == users.c.n)
-            .outerjoin(files, files.c.folder_n == folders.c.n)
-            .group_by(users.c.n)
-            .having(weight != users.c.used)
-        )
-        held_back = func.coalesce(func.sum(uploads.c.reserved), 0)
-        of_uploads = (
-            select(users.c.slug, users.c.reserved, held_back)
-            .outerjoin(folders, folders.c.owner_n == users.c.n)
-            .outerjoin(uploads, uploads.c.folder_n == folders.c.n)
-            .group_by(users.c.n)
-            .having(held_back != users.c.reserved)
-        )
-        said, true = self.unowned_bytes(), self._unowned_sum(files, files.c.size)
-        reserved = self.unowned_bytes("reserved"), self._unowned_sum(uploads, uploads.c.reserved)
-        return [
-            *([f"without an owner: counts {said} bytes, has {true}"] if said != true else []),
-            *(
-                [f"without an owner: reserves {reserved[0]} bytes, needs {reserved[1]}"]
-                if reserved[0] != reserved[1]
-                else []
-            ),
-            *(
-                f"user {slug}: reserves {said} bytes, needs {true}"
-                for slug, said, true in self._all(of_uploads)
-            ),
-            *(
-                f"folder {id_}: counts {said} files, has {true}"
-                for id_, said, true in self._all(of_folders)
-            ),
-            *(
-                f"user {slug}: counts {said} bytes, has {true}"
-                for slug, said, true in self._all(of_users)
-            ),
-        ]
+        return [*self._wrong_totals(), *chain.from_iterable(map(self._wrong, _COUNTERS))]
+
+    def _wrong(self, counter: Counter) -> list[str]:
+        """The rows of which one counter is wrong, each in a sentence."""
+        table, said = counter.column.table, counter.column
+        label = table.c.id if table is folders else table.c.slug
+        query = select(label, said, counter.true).where(said != counter.true)
+        what = f"{'folder' if table is folders else 'user'} "
+        return [what + counter.words.format(*row) for row in self._all(query)]
+
+    def _wrong_totals(self) -> Iterator[str]:
+        for name, table, column, words in (
+            ("anonymous", files, files.c.size, "counts {} bytes, has {}"),
+            ("reserved", uploads, uploads.c.reserved, "reserves {} bytes, needs {}"),
+        ):
+            said, true = self.unowned_bytes(name), self._unowned_sum(table, column)
+            if said != true:
+                yield f"without an owner: {words.format(said, true)}"
 
     def _unowned_sum(self, table: Table, column: ColumnElement[int]) -> int:
         """The sum of a column over all galleries without an owner."""
         total = select(func.coalesce(func.sum(column), 0)).select_from(
-            table.join(folders, folders.c.n == table.c.folder_n)
+            table.outerjoin(folders, folders.c.n == table.c.folder_n)
         )
         return int(self._db.execute(total.where(folders.c.owner_n.is_(None))).scalar_one())
+
+    def every_folder(self, after: int, limit: int) -> list[Folder]:
+        """The next folders in order of creation, whosever they are."""
+        query = _FOLDERS.where(folders.c.n > after).order_by(folders.c.n).limit(limit)
+        return [Folder.of(row) for row in self._all(query, viewer=0)]
+
+    def known_ids(self, ids: Sequence[str]) -> set[str]:
+        """Those of the ids that a folder or a file has."""
+        found: set[str] = set()
+        for start in range(0, len(ids), _AT_ONCE):
+            some = ids[start : start + _AT_ONCE]
+            for table in (folders, files):
+                query = select(table.c.id).where(table.c.id.in_(some))
+                found.update(row[0] for row in self._all(query))
+        return found
+
+    def last_file(self) -> int:
+        """The highest number of a file, 0 where there is none."""
+        return int(self._db.execute(select(func.coalesce(func.max(files.c.n), 0))).scalar_one())
+
+    def is_empty(self) -> bool:
+        """Tell whether nobody has used this catalog yet."""
+        used = (table for table in metadata.sorted_tables if table is not totals)
+        return all(self._one(select(table.c.n).limit(1)) is None for table in used)
+
+    def dump(self, *, but: Sequence[str] = ()) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """All rows but those of some tables, in batches: a table's name, rows in order of `n`.
+
+        A row comes behind those that it refers to.
+        """
+        for table in metadata.sorted_tables:
+            after, most = 0, _SMALL_AT_ONCE if table is small else _AT_ONCE
+            while table.name not in but:
+                query = select(table).where(table.c.n > after).order_by(table.c.n).limit(most)
+                batch = [dict(row) for row in self._db.execute(query).mappings()]
+                if batch:
+                    yield table.name, batch
+                if len(batch) < most:
+                    break
+                after = batch[-1]["n"]
+
+    def load(self, name: str, batch: Sequence[dict[str, Any]]) -> None:
+        """Add rows of a dump as they are. Raises CannotServe for what this version does not know.
+
+        Columns that the dump's version did not have get their usual values.
+        """
+        table = metadata.tables.get(name)
+        if table is None or not set(batch[0]) <= set(table.columns.keys()):
+            raise CannotServe("the rows are of another version of minus")
+        if table is totals:
+            self._db.execute(
+                delete(totals).where(totals.c.name.in_([row["name"] for row in batch]))
+            )
+        self._insert_many(table, batch)
+
+    def numbers_given(self) -> dict[str, int]:
+        """The highest number that each table has given out: none is given out again."""
+        if not self._is_postgres:
+            return {row[0]: row[1] for row in self._db.execute(_SEQUENCES)}
+        last = text("SELECT pg_sequence_last_value(pg_get_serial_sequence(:name, 'n'))")
+        given = {name: self._db.execute(last, {"name": name}).scalar() for name in _NUMBERED}
+        return {name: int(number) for name, number in given.items() if number is not None}
+
+    def set_numbers_given(self, numbers: Mapping[str, int]) -> None:
+        """Give out none of these numbers, or below them, again."""
+        if self._is_postgres:
+            change = "SELECT setval(pg_get_serial_sequence(:name, 'n'), :number)"
+        else:
+            self._db.execute(text("DELETE FROM sqlite_sequence"))
+            change = "INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :number)"
+        for name, number in numbers.items():
+            if name in _NUMBERED and number > 0:
+                self._db.execute(text(change), {"name": name, "number": number})
+
+    def set_revision(self, revision: str) -> None:
+        """Say of which version the tables are, or that nobody may open them yet."""
+        change = text("UPDATE alembic_version SET version_num = :revision")
+        self._db.execute(change, {"revision": revision})
 
     # --- uploads under way, requests that may come twice ---
 

@@ -218,18 +218,24 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from minus_server.check import check
+    from minus_server import keeping
 
-    report = check(_existing(arguments))
-    print(f"{report.files} files, {report.bytes} bytes read")
-    if report.uploads:
-        print(f"{report.uploads} uploads under way")
-    if report.strays:
-        print(f"{report.strays} without a row, of uploads under way or cut off")
-    for problem in report.problems:
-        print(problem)
-    print(f"{len(report.problems)} problems")
-    return 1 if report.problems else 0
+    return keeping.check(_places(arguments))
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from minus_server import keeping
+
+    return keeping.sweep(_places(arguments), dry=arguments.dry_run)
+
+
+def _copy(arguments: argparse.Namespace) -> int:
+    from minus_server import keeping
+    from minus_server.places import Places
+
+    source = Places.named(arguments.source, arguments.from_blobs)
+    target = Places.named(arguments.to, arguments.to_blobs)
+    return keeping.copy(source, target, live=arguments.live, verify=arguments.verify)
 
 
 def _size(text: str) -> int:
@@ -399,7 +405,26 @@ def _parser() -> argparse.ArgumentParser:
     command("migrate", _migrate, "make or upgrade the tables of a shared database")
     command("stop", _stop, "end the service of the data folder")
     command("check", _check, "read every file and compare it with its SHA-256")
+    sweep = command("sweep", _sweep, "remove bytes that no file and no upload has")
+    sweep.add_argument("--dry-run", action="store_true", help="only tell what would go")
+    _copy_options(commands)
     return parser
+
+
+def _copy_options(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    about = "move everything to another place; run again, it goes on"
+    copy = commands.add_parser("copy", help=about, description=about)
+    copy.set_defaults(run=_copy)
+    place = "a data folder, or the URL of a database"
+    copy.add_argument("--from", dest="source", required=True, metavar="PLACE", help=place)
+    copy.add_argument("--to", required=True, metavar="PLACE", help=f"{place}; it is empty")
+    for way in ("from", "to"):
+        about = "where its bytes are, if not in the folder: a folder, or s3://…"
+        copy.add_argument(f"--{way}-blobs", metavar="PLACE", help=about)
+    about = "take the rows as they are now, though the service goes on"
+    copy.add_argument("--live", action="store_true", help=about)
+    about = "do not read everything at the target once more"
+    copy.add_argument("--no-verify", dest="verify", action="store_false", help=about)
 
 
 def main(argv: list[str] | None = None) -> int:

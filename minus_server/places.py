@@ -21,6 +21,23 @@ class Places:
     database: str | None = None
     blobs: str | None = None
 
+    @classmethod
+    def named(cls, place: str, blobs: str | None) -> "Places":
+        """A data folder, or the URL of a database with the place of its bytes.
+
+        Raises CannotServe for a URL without that.
+        """
+        if "://" not in place:
+            return cls(Path(place).absolute(), None, blobs)
+        if blobs is None:
+            raise CannotServe("a database alone is half a service: say where its bytes are")
+        return cls(Path.cwd(), place, blobs)
+
+    @property
+    def has_folder(self) -> bool:
+        """Tell whether the rows are those of the folder, of which one process has the lock."""
+        return self.database is None
+
     @property
     def is_shared(self) -> bool:
         """Tell whether other processes may use the rows at the same time."""
@@ -42,11 +59,15 @@ class Places:
         catalog.migrate()
         return catalog
 
-    def migrate(self) -> bool:
-        """Make the tables, or upgrade them. -> False where they were right. Raises CannotServe"""
+    def unopened_catalog(self) -> Catalog:
+        """The rows as they are, for what makes the tables or fills them."""
         if self.database is None:
             self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        catalog = Catalog(self.database or Catalog.url_in(self.data))
+        return Catalog(self.database or Catalog.url_in(self.data))
+
+    def migrate(self) -> bool:
+        """Make the tables, or upgrade them. -> False where they were right. Raises CannotServe"""
+        catalog = self.unopened_catalog()
         try:
             return catalog.migrate()
         finally:

@@ -26,10 +26,12 @@ class Store:
 
     `create` and `commit` make large ones. A small one is made by `Rows.add_files`, and ends
     with its row; `delete` then removes what was derived from it.
+
+    large   the store of those that are not small
     """
 
     def __init__(self, folder: Blobs, catalog: Catalog) -> None:
-        self._folder = folder
+        self.large = folder
         self._catalog = catalog
         self.links_to = folder.links_to
 
@@ -41,17 +43,17 @@ class Store:
         return data
 
     def create(self, key: str | None = None) -> Writer:
-        return self._folder.create(key)
+        return self.large.create(key)
 
     def resume(self, key: str, size: int) -> Writer:
-        return self._folder.resume(key, size)
+        return self.large.resume(key, size)
 
     def forget(self, key: str) -> None:
-        self._folder.forget(key)
+        self.large.forget(key)
 
     def open(self, key: str, start: int = 0) -> BinaryIO:
         if not key.startswith(MARK):
-            return self._folder.open(key, start)
+            return self.large.open(key, start)
         stream = io.BytesIO(self._small(key))
         stream.seek(start)
         return stream
@@ -61,42 +63,45 @@ class Store:
             return rows.several_small([key for key in keys if key.startswith(MARK)])
 
     def path(self, key: str) -> Path | None:
-        return None if key.startswith(MARK) else self._folder.path(key)
+        return None if key.startswith(MARK) else self.large.path(key)
 
     def link(self, key: str, kind: str, disposition: str) -> str | None:
-        return None if key.startswith(MARK) else self._folder.link(key, kind, disposition)
+        return None if key.startswith(MARK) else self.large.link(key, kind, disposition)
 
     def size(self, key: str) -> int:
-        return len(self._small(key)) if key.startswith(MARK) else self._folder.size(key)
+        return len(self._small(key)) if key.startswith(MARK) else self.large.size(key)
 
     def delete(self, key: str) -> None:
         if key.startswith(MARK):
             self.delete_derived(key)
         else:
-            self._folder.delete(key)
+            self.large.delete(key)
 
     def delete_derived(self, key: str) -> None:
-        self._folder.delete_derived(key)
+        self.large.delete_derived(key)
 
     def derived(self, key: str, kind: str) -> bytes | None:
-        return self._folder.derived(key, kind)
+        return self.large.derived(key, kind)
 
     def keep_derived(self, key: str, kind: str, data: bytes) -> None:
-        self._folder.keep_derived(key, kind, data)
+        self.large.keep_derived(key, kind, data)
 
-    def keys(self) -> Iterator[str]:
-        yield from self._folder.keys()
+    def keys(self, before: float | None = None) -> Iterator[str]:
+        yield from self.large.keys(before)
         with self._catalog.read() as rows:
             small = rows.small_keys()
         yield from small
 
-    def incoming(self) -> list[str]:
+    def incoming(self, before: float | None = None) -> list[str]:
         """The keys of large blobs under way, or cut off."""
-        return self._folder.incoming()
+        return self.large.incoming(before)
+
+    def derived_keys(self, before: float | None = None) -> Iterator[str]:
+        return self.large.derived_keys(before)
 
     def clear_incoming(self, but: Collection[str] = ()) -> None:
         """Remove what was cut off, but for these keys; only where nothing is under way."""
-        self._folder.clear_incoming(but)
+        self.large.clear_incoming(but)
 
     def ping(self) -> None:
-        self._folder.ping()
+        self.large.ping()

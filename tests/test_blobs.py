@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,20 @@ class StoreContract:
             blobs.keep_derived(key, kind, data)
         assert [blobs.derived(key, kind) for kind in ("small", "medium")] == [b"tiny", b"larger"]
         assert list(blobs.keys()) == [key]
+
+    def test_what_came_before_a_moment_is_told_apart(self, blobs: Blobs) -> None:
+        key, cut = self.put(blobs), blobs.create()
+        cut.write(DATA)
+        cut.flush()
+        blobs.keep_derived(key, "small", b"tiny")
+        later = time.time() + 60
+        for listed, found in (
+            (blobs.keys, key),
+            (blobs.incoming, cut.key),
+            (blobs.derived_keys, key),
+        ):
+            assert [list(listed(when)) for when in (0, later, None)] == [[], [found], [found]]
+        cut.abort()
 
     def assert_missing(self, blobs: Blobs, key: str) -> None:
         assert list(blobs.keys()) == []

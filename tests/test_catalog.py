@@ -42,6 +42,8 @@ def add_user(rows: Rows, name: str, quota: int = 1000) -> int:
 
 
 def add_folder(rows: Rows, owner_n: int, folder_id: str = "folder", *, public: bool = True) -> int:
+    rows.add_to_user(owner_n, "folders", 1)
+    rows.add_to_user(owner_n, "shared", int(public))
     return rows.add_folder(id=folder_id, owner_n=owner_n, name="Stuff", is_public=public)
 
 
@@ -99,8 +101,8 @@ def test_a_folder_of_an_earlier_revision_opens_with_all_that_it_held(
     upgrade(old, revision)
     with old.engine.begin() as connection:
         for statement in (
-            "INSERT INTO users (username, slug, display_name, email, quota, used)"
-            " VALUES ('Alice', 'alice', '', '', 1000, 4)",
+            "INSERT INTO users (username, slug, display_name, email, quota, used, shared)"
+            " VALUES ('Alice', 'alice', '', '', 1000, 4, 1)",
             "INSERT INTO folders (id, owner_n, name, is_public, file_count)"
             " VALUES ('AAAAAAAAAAA1', 1, 'Stuff', 1, 1)",
             "INSERT INTO files (id, folder_n, position, name, title, caption, size, mimetype,"
@@ -213,11 +215,19 @@ def test_a_wrong_counter_is_named(catalog: Catalog) -> None:
         alice_n = add_user(rows, "alice")
         add_user(rows, "bob")
         add_file(rows, add_folder(rows, alice_n), "file", size=3)
-        rows.add_to_folder(add_folder(rows, alice_n, "empty"), "file_count", 2)
+        empty_n = add_folder(rows, alice_n, "empty")
+        rows.add_to_folder(empty_n, "file_count", 2)
+        rows.add_to_folder(empty_n, "star_count", 1)
+        rows.add_to_user(alice_n, "karma", 4)
+        rows.add_to_user(alice_n, "shared", 1)
+        rows.add_to_user(alice_n, "folders", 2)
         assert sorted(rows.wrong_counters()) == [
+            "folder empty: counts 1 stars, has 0",
             "folder empty: counts 2 files, has 0",
             "folder folder: counts 0 files, has 1",
             "user alice: counts 0 bytes, has 3",
+            "user alice: counts 4 followers, has 0",
+            "user alice: counts 1 public folders, has 2",
         ]
 
 

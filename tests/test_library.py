@@ -437,6 +437,8 @@ def test_the_order_of_more_than_1000_files_is_not_shown(alice: Person) -> None:
     alice.put(folder)
     assert alice.library.visit(alice.caller, folder.id)[1] == []
     with alice.service.catalog.write() as rows:
+        for counter in ("folders", "shared"):
+            rows.add_to_user(alice.n, counter, -1)
         rows.delete_folder(folder.n)
         rows.change_user(alice.n, {"used": 0})
 
