@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -188,6 +189,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
     parser.add_argument("work", type=Path)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and what was started ends
     options.work.mkdir(parents=True, exist_ok=True)
     print("| | rows | processes | clients | requests/s | 99 %, ms | cores in use |")
     print("| --- | --- | ---: | ---: | ---: | ---: | --- |", flush=True)
