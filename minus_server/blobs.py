@@ -32,10 +32,14 @@ class BlobBusy(Exception):
 
 
 class Writer(Protocol):
-    """A blob on its way in. It is there once `commit` has returned, and not before."""
+    """A blob on its way in. It is there once `commit` has returned, and not before.
+
+    mark   of what was flushed last; another one: somebody else has flushed other bytes
+    """
 
     key: str
     size: int
+    mark: str
 
     def write(self, data: bytes) -> None:
         """Add bytes."""
@@ -244,6 +248,7 @@ class FolderWriter:
     def __init__(self, key: str, part: Path, place: Path, resume: int | None = None) -> None:
         self.key = key
         self.size = 0
+        self.mark = ""  # one file, one writer
         self._part = part
         self._place = place
         self._is_new = not part.exists()  # its name is not on disk yet

@@ -48,7 +48,7 @@ def check(
         report.files += 1
         report.bytes += file.size
         problem = None if file.id in known else _problem(service, file, small)
-        if problem and _still_there(service, file):
+        if problem and still_there(service, file):
             report.problems.append(f"file {file.id} in folder {file.folder_id}: {problem}")
         progress(file)
     with service.catalog.read() as rows:
@@ -136,7 +136,7 @@ def _blocks(opened: Callable[[], BinaryIO]) -> Iterator[bytes]:
         raise _Unreadable(f"its bytes cannot be read: {error.strerror}") from None
 
 
-def _still_there(service: Service, file: File) -> bool:
+def still_there(service: Service, file: File) -> bool:
     """A file that was deleted while we looked is no problem."""
     with service.catalog.read() as rows:
         return rows.file(file.id) is not None

@@ -61,6 +61,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             idle_exit=arguments.idle_exit,
             tls=None if cert is None else (cert, key),
             workers=arguments.workers,
+            drain=arguments.drain,
             metrics=arguments.metrics,
             log=Style(arguments.log_format, arguments.access_log == "on"),
         )
@@ -238,6 +239,18 @@ def _copy(arguments: argparse.Namespace) -> int:
     return keeping.copy(source, target, live=arguments.live, verify=arguments.verify)
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from minus_server import keeping
+
+    return keeping.export(_places(arguments), arguments.folder)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from minus_server import keeping
+
+    return keeping.import_(arguments.folder, _places(arguments), verify=arguments.verify)
+
+
 def _size(text: str) -> int:
     """A number of bytes, with k, M, G or T behind it for powers of 1024."""
     number, unit = text[:-1], "kmgt".find(text[-1:].lower())
@@ -266,6 +279,14 @@ def _number(text: str) -> int:
 def _workers(text: str) -> int:
     if not 1 <= _number(text) <= MOST_WORKERS:
         raise argparse.ArgumentTypeError(f"{text!r} is not within 1 and {MOST_WORKERS}")
+    return int(text)
+
+
+def _drain(text: str) -> int:
+    from minus_server.options import MOST_DRAIN
+
+    if _number(text) > MOST_DRAIN:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {MOST_DRAIN}")
     return int(text)
 
 
@@ -325,6 +346,8 @@ def _operation_options(serve: argparse.ArgumentParser) -> None:
     """How many processes serve, and what whoever runs them sees."""
     about = "processes that share the port (default: 1)"
     serve.add_argument("--workers", type=_workers, default=1, metavar="N", help=about)
+    about = "seconds that a stop goes on to accept while /readyz says no (default: 0)"
+    serve.add_argument("--drain", type=_drain, default=0, metavar="SECONDS", help=about)
     about = "tell Prometheus there; a port alone is this machine's (default: off)"
     serve.add_argument("--metrics", type=_place, metavar="HOST:PORT", help=about)
     for name, ways, about in (
@@ -407,8 +430,21 @@ def _parser() -> argparse.ArgumentParser:
     command("check", _check, "read every file and compare it with its SHA-256")
     sweep = command("sweep", _sweep, "remove bytes that no file and no upload has")
     sweep.add_argument("--dry-run", action="store_true", help="only tell what would go")
+    for name, run, about in (
+        ("export", _export, "write everything as files for any web server"),
+        ("import", _import, "read an export back into a service that is empty"),
+    ):
+        added = command(name, run, about)
+        added.add_argument("folder", type=lambda text: Path(text).absolute(), metavar="DIR")
+        if name == "import":
+            _verify_option(added)
     _copy_options(commands)
     return parser
+
+
+def _verify_option(command: argparse.ArgumentParser) -> None:
+    about = "do not read everything at the target once more"
+    command.add_argument("--no-verify", dest="verify", action="store_false", help=about)
 
 
 def _copy_options(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -423,8 +459,7 @@ def _copy_options(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         copy.add_argument(f"--{way}-blobs", metavar="PLACE", help=about)
     about = "take the rows as they are now, though the service goes on"
     copy.add_argument("--live", action="store_true", help=about)
-    about = "do not read everything at the target once more"
-    copy.add_argument("--no-verify", dest="verify", action="store_false", help=about)
+    _verify_option(copy)
 
 
 def main(argv: list[str] | None = None) -> int:

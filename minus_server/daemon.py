@@ -27,7 +27,7 @@ from minus_server.embedded import read_json
 from minus_server.errors import CannotServe
 from minus_server.meter import Meter
 from minus_server.names import username
-from minus_server.options import Options
+from minus_server.options import MOST_DRAIN, Options
 from minus_server.process import STOP_SECONDS, Process
 from minus_server.service import Service, open_service
 
@@ -327,7 +327,7 @@ def stop(data: Path) -> bool:
         raise CannotServe(f"process {pid} is not that of the folder's owner")
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-    patience = time.monotonic() + STOP_SECONDS + 10
+    patience = time.monotonic() + MOST_DRAIN + STOP_SECONDS + 10
     while lock.holder() is not None:
         if time.monotonic() > patience:
             raise CannotServe(f"process {pid} does not end")

@@ -81,7 +81,7 @@ class _Part:
                 )
         except (SQLAlchemyError, OSError) as error:
             if self._was_well:
-                why = str(error) or f"no answer within {_PATIENCE} s"
+                why = str(error).partition("\n")[0] or f"no answer within {_PATIENCE} s"
                 _LOG.error("Not ready: the %s: %s", self.name, why)
             self._was_well = False
             return False

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minus_server.errors import CannotServe
@@ -78,6 +79,34 @@ def copy(source: Places, target: Places, *, live: bool, verify: bool) -> int:
         return _moved(FromService(source, service, live=live), target, verify=verify)
     finally:
         service.close()
+
+
+def import_(folder: Path, target: Places, *, verify: bool) -> int:
+    """Read an export back. -> exit status"""
+    from minus_server.exported import FromExport
+
+    return _moved(FromExport(folder), target, verify=verify)
+
+
+def export(places: Places, folder: Path) -> int:
+    """Write everything as files for a web server. -> exit status"""
+    from minus_server.export import export as write
+
+    begun, progress, service = time.monotonic(), Progress("exported"), opened(places)
+    try:
+        made = write(service, folder, progress)
+    finally:
+        progress.end()
+        service.close()
+    for file_id, problem in made.damaged.items():
+        print(f"file {file_id}: {problem}; its row is there")
+    seconds = time.monotonic() - begun
+    print(
+        f"{made.files} files, {made.bytes} bytes, {made.galleries} galleries,"
+        f" {seconds:.1f} seconds; {made.written} written, {made.removed} removed,"
+        f" {len(made.damaged)} damaged"
+    )
+    return 1 if made.damaged else 0
 
 
 def _moved(source: "Source", target: Places, *, verify: bool) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import shutil
 import tempfile
 import threading
@@ -34,6 +35,7 @@ from minus_server.errors import (
     OffsetMismatch,
     QuotaExceeded,
     Refused,
+    StoreAway,
     TooLarge,
 )
 from minus_server.leases import Leases
@@ -43,6 +45,7 @@ from minus_server.repeats import Once, Replayed
 from minus_server.schema import UNPLACED
 from minus_server.store import small_key
 
+_LOG = logging.getLogger(__name__)
 MAX_ORDER_SHOWN = 1_000  # ids in the `item_ordering` of an answer; longer ones are not shown
 MAX_UNSIGNED = 1024 * 1024  # bytes taken before it is known whose they are
 RESERVED_FROM = 1024 * 1024  # bytes: for longer uploads room is reserved before they come
@@ -355,8 +358,9 @@ class Library:
                 rows.add_to_user(folder.owner_n, "shared", turn)
             rows.change_folder(folder.n, {**changes, "updated": self._now()})
             folder = _current(rows, folder)
-        for file in left_out:
-            self._blobs.delete(file.blob)
+        with _done_in_any_case():
+            for file in left_out:
+                self._blobs.delete(file.blob)
         return folder
 
     def close_drop(
@@ -410,8 +414,9 @@ class Library:
             if folder.owner_n is not None:
                 rows.add_to_user(folder.owner_n, "folders", -1)
                 rows.add_to_user(folder.owner_n, "shared", -int(folder.is_public))
-        for key in blobs:
-            self._blobs.delete(key)
+        with _done_in_any_case():
+            for key in blobs:
+                self._blobs.delete(key)
         for upload in under_way:
             self.forget_bytes(upload)
         return True
@@ -704,8 +709,9 @@ class Library:
     def forget_bytes(self, upload: Upload) -> None:
         """Remove the bytes of an upload whose row is gone."""
         if upload.file_id is None:
-            self._blobs.forget(upload.blob)
-            self._blobs.delete(upload.blob)
+            with _done_in_any_case():
+                self._blobs.forget(upload.blob)
+                self._blobs.delete(upload.blob)
 
     def is_known(self, once: Once) -> bool:
         """Tell whether a request was done before."""
@@ -993,6 +999,15 @@ class Library:
         if made is None:
             raise NotFound("The icon cannot be drawn.")
         return made, "image/png"
+
+
+@contextlib.contextmanager
+def _done_in_any_case() -> Iterator[None]:
+    """Around the removal of bytes whose rows are gone: a store that is away undoes nothing."""
+    try:
+        yield
+    except StoreAway as error:
+        _LOG.warning("bytes without a row wait for `minus-server sweep`: %s", error)
 
 
 def _weight(rows: Sequence[Sequence[Any]]) -> int:

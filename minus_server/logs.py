@@ -74,13 +74,15 @@ def _unexpected(kind: type[BaseException], error: BaseException, trace: Any) -> 
 class Told(Exception):
     """A fault that the log has already, raised on so that the server breaks its answer off."""
 
+    def __str__(self) -> str:
+        return "the log has it already"
+
 
 class _Told(logging.Filter):
-    """Drops what Granian says of `Told`: it knows no request, and says it without its id."""
+    """Drops what Granian says of `Told`."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        ends = f"{Told.__module__}.{Told.__qualname__}"
-        return record.exc_info is not None or not record.getMessage().endswith(ends)
+        return not record.getMessage().endswith(f"\n{Told.__name__}: {Told()}")
 
 
 class TextLine(logging.Formatter):

@@ -475,6 +475,12 @@ INLINE = frozenset(
 )
 
 
+def guessed_type(name: str) -> str | None:
+    """The type that a file's ending tells of, None where it tells of none."""
+    kind, packed = _TYPES.guess_type(name, strict=False)
+    return None if packed else kind
+
+
 def picture_type(head: bytes) -> str | None:
     """The type of the picture that begins with these bytes, None when it is no picture."""
     if head[4:12] in _AVIF:
@@ -491,6 +497,5 @@ def media_type(name: str, declared: str, head: bytes) -> str:
         return seen
     said = declared.partition(";")[0].strip().lower()
     if not _TYPE.fullmatch(said) or said == "application/octet-stream":
-        guessed, packed = _TYPES.guess_type(name, strict=False)
-        said = guessed if guessed and not packed else "application/octet-stream"
+        said = guessed_type(name) or "application/octet-stream"
     return "application/octet-stream" if said in PICTURES else said

@@ -7,12 +7,15 @@ from minus_server.logs import Style
 from minus_server.places import Places
 from minus_server.policy import Policy
 
+MOST_DRAIN = 60
+
 
 @dataclass(frozen=True)
 class Options:
     """Where to serve what, and how.
 
     workers  processes that share the port; 1: this one
+    drain    seconds that a stop goes on to accept, so that a proxy sees it coming
     metrics  host and port where the figures are told, None nowhere
     """
 
@@ -24,6 +27,7 @@ class Options:
     idle_exit: float | None = None  # seconds without a request
     tls: tuple[Path, Path] | None = None  # certificate with its chain, key
     workers: int = 1
+    drain: int = 0
     metrics: tuple[str, int] | None = None
     log: Style = field(default_factory=Style)
 

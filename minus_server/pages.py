@@ -33,7 +33,7 @@ ITEMS_PER_PAGE = 1_000
 GALLERIES_PER_PAGE = 48
 _EDITOR_SECONDS = 365 * 24 * 3600
 _MAX_EDITORS = 40  # newest first, so that the cookie stays small
-_TEXT_SHOWN = 64 * 1024  # bytes of a text file
+TEXT_SHOWN = 64 * 1024  # bytes of a text file
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
 _POLICY = (
@@ -118,6 +118,11 @@ def render(visit: Visit, template: str, code: int = 200, **more: Any) -> Respons
         media = f"'self' blob: {visit.service.blobs.links_to}"
         headers = HEADERS | {"Content-Security-Policy": _POLICY.format(media=media)}
     return Response(text, code, headers, media_type="text/html")
+
+
+def static_page(template: str, root: str, **more: Any) -> str:
+    """A page that no service answers for; `root` leads from it to the first one."""
+    return _templates().get_template(template).render(root=root, me=None, **more)
 
 
 _NOTES = {
@@ -262,7 +267,7 @@ def gallery(visit: Visit) -> Response:
         },
         may_edit=key is not None,
         key=key or folder.id,
-        items=[_item(root, file) | {"index": first + at} for at, file in enumerate(files)],
+        items=[item_facts(root, file) | {"index": first + at} for at, file in enumerate(files)],
         pages=_pages(number, ITEMS_PER_PAGE, folder.file_count, f"{root}m{folder.id}"),
         noindex=not folder.is_public,
     )
@@ -296,7 +301,8 @@ def _kind(file: File) -> str:
     return "text" if family == "text" or file.mimetype in _TEXTS else "other"
 
 
-def _item(root: str, file: File) -> dict[str, Any]:
+def item_facts(root: str, file: File) -> dict[str, Any]:
+    """What templates say of a file; `root` is what its addresses begin with."""
     suffix = ending(file.name)
     shown = (
         f"{root}k{file.id}.jpg" if file.mimetype == "image/tiff" else f"{root}i{file.id}{suffix}"
@@ -327,7 +333,7 @@ def item(visit: Visit) -> Response:
     key = _key(held)
     before, previous, following = library.neighbours(file)
     base, root = visit.wire.base, root_of(visit.wire.base)
-    row = _item(root, file)
+    row = item_facts(root, file)
     text, cut = _text(visit, file) if row["kind"] == "text" else (None, False)
     link, raw = f"{base}l{file.id}", f"{base}i{file.id}{ending(file.name)}"
     return render(
@@ -371,7 +377,7 @@ def _text(visit: Visit, file: File) -> tuple[str, bool]:
     """The beginning of a text file, and whether more follows."""
     try:
         with visit.service.blobs.open(file.blob) as stream:
-            data = stream.read(_TEXT_SHOWN)
+            data = stream.read(TEXT_SHOWN)
     except BlobMissing:
         raise NotFound("The bytes of this file are gone.") from None
     return data.decode("utf-8", "replace"), file.size > len(data)

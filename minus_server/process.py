@@ -28,8 +28,9 @@ STOP_SECONDS = 30  # what transfers in flight get
 
 
 class Process:
-    """Serves until SIGTERM, SIGINT or idleness.
+    """Serves until a signal or idleness.
 
+    signals  that stop it
     port     that is held for it: others may listen on it too, but nobody else's
     begun    called once it accepts connections
     ending   called when it is told to stop
@@ -44,8 +45,10 @@ class Process:
         *,
         begun: Callable[[], None],
         ending: Callable[[], None],
+        signals: tuple[signal.Signals, ...] = (signal.SIGTERM, signal.SIGINT),
     ) -> None:
         self._options, self._port, self._service = options, port, service
+        self._signals = signals
         self._begun, self._ending = begun, ending
         self._activity = Activity()
         app = build(
@@ -75,7 +78,7 @@ class Process:
     async def run(self) -> None:
         """Serve until told to stop."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in self._signals:
             loop.add_signal_handler(number, self._stop)
         serving = loop.create_task(self._server.serve())
         await self._accepts(serving)
@@ -124,9 +127,15 @@ class Process:
             await asyncio.sleep(BEAT_SECONDS)
 
     def _stop(self) -> None:
-        """Accept no more; what is under way may finish, for a while."""
+        """Be ready no more, and soon accept no more."""
+        if self._health.is_stopping:
+            return
         self._health.is_stopping = True
         self._ending()
+        asyncio.get_running_loop().call_later(self._options.drain, self._close)
+
+    def _close(self) -> None:
+        """Accept no more; what is under way may finish, for a while."""
         self._server.stop()  # type: ignore[no-untyped-call]
         asyncio.get_running_loop().call_later(STOP_SECONDS, self._cut)
 

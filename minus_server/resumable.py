@@ -75,7 +75,7 @@ class Resumables:
         self._blobs = blobs
         self._library = library
         self._clock = clock
-        self._running: OrderedDict[int, tuple[int, Any]] = OrderedDict()
+        self._running: OrderedDict[int, tuple[int, str, Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def _now(self) -> int:
@@ -203,8 +203,9 @@ class Resumables:
         except BlobBusy:
             raise InUse("Another request works on this upload.") from None
         with self._lock:
-            at, running = self._running.pop(upload.n, (0, hashlib.sha256()))
-        if at != upload.arrived:
+            begun = 0, writer.mark, hashlib.sha256()
+            at, mark, running = self._running.pop(upload.n, begun)
+        if (at, mark) != (upload.arrived, writer.mark):
             running = None
         return _Opened(writer, Incoming.resumed(self._blobs, upload, writer, _too_many(), running))
 
@@ -235,7 +236,8 @@ class Resumables:
         if incoming.running is None or incoming.size != upload.arrived:
             return
         with self._lock:
-            self._running[upload.n] = upload.arrived, incoming.running
+            known = upload.arrived, opened.writer.mark, incoming.running
+            self._running[upload.n] = known
             while len(self._running) > _RUNNING:
                 self._running.popitem(last=False)
 

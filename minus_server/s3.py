@@ -321,9 +321,6 @@ class S3Blobs:
         for name in self._names("blobs/"):
             yield name.removeprefix("blobs/")
 
-    def close(self) -> None:
-        self._client.close()
-
 
 def _md5(stream: BinaryIO) -> bytes:
     """The digest of a stream from where it stands, where it then stands again."""
@@ -405,6 +402,7 @@ class S3Writer:
         self._upload: str | None = None  # the store's word for it, once there is a part
         self._parts: list[tuple[str, int]] = []  # ETag and size of each
         self._states: list[int] = []  # the sizes at which it can go on
+        self.mark = ""
         self._is_broken = False  # what is spooled may not be what `size` tells of
         self._is_gone = False  # somebody gave it up
         self._is_whole = False
@@ -430,7 +428,7 @@ class S3Writer:
         self.size = self._held + sum(length for _, length in self._parts)
         if self.size != size or self._digest() != state["sha256"]:
             raise StoreAway("the object store gave other bytes back than it was given")
-        self._states = [size]
+        self._states, self.mark = [size], state["mark"]
 
     def _digest(self) -> str:
         """The SHA-256 of what is spooled."""
@@ -497,7 +495,9 @@ class S3Writer:
             raise StoreAway("the object store failed before")
         if self._is_gone or self.size in self._states:
             return
+        mark = new_secret()
         state = {
+            "mark": mark,
             "upload": self._upload,
             "parts": self._parts,
             "head": self._head.hex(),
@@ -512,6 +512,7 @@ class S3Writer:
         finally:
             self._truncate()
         self._states.append(self.size)
+        self.mark = mark
         while len(self._states) > 2:  # the one before is what the catalog tells of until it is told
             self._store.ask("delete_object", f"incoming/{self.key}/{self._states.pop(0)}")
 

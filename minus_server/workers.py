@@ -151,7 +151,7 @@ class Parent:
         for child in self._children.values():
             with suppress(ProcessLookupError):
                 child.terminate()
-        asyncio.get_running_loop().call_later(STOP_SECONDS + 5, self._kill)
+        asyncio.get_running_loop().call_later(self._options.drain + STOP_SECONDS + 5, self._kill)
 
     def _kill(self) -> None:
         for child in self._children.values():
@@ -194,7 +194,13 @@ def _serve(task: Task, meter: Meter) -> None:
     )
     try:
         process = Process(
-            task.options, task.port, service, meter, begun=_tell_ready, ending=_nothing
+            task.options,
+            task.port,
+            service,
+            meter,
+            begun=_tell_ready,
+            ending=_nothing,
+            signals=(signal.SIGTERM,),
         )
         asyncio.run(process.run())
     finally:

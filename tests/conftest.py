@@ -10,7 +10,7 @@ import pytest
 from tests.live import Service
 from tests.stores import BACKEND
 
-pytest_plugins = ["tests.browser"]
+pytest_plugins = ["tests.browser", "tests.postgres"]
 
 
 @pytest.fixture(scope="session")

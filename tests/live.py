@@ -70,6 +70,12 @@ class Service:
             self.api_key = re.findall(r"api_key: (\S+)", printed)[0]
             self.api_secret = re.findall(r"api_secret: (\S+)", printed)[0]
 
+    def line(self) -> str:
+        """The next line that it prints."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
     def run(self, *args: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         """Run `minus-server ARGS --data DATA`."""
         return subprocess.run(

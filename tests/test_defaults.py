@@ -1,5 +1,6 @@
 """What the operator switches: TLS, old clients; and that no secret ever reaches a log."""
 
+import json
 import os
 import re
 import secrets
@@ -263,11 +264,28 @@ def written(service: Service) -> str:
     return service.log() + "".join(logs)
 
 
-@pytest.mark.parametrize("embedded", [False, True], ids=["served", "embedded"])
-def test_no_secret_reaches_a_log_whatever_breaks(tmp_path: Path, embedded: bool) -> None:
-    service = Service(tmp_path / "data", ("--anonymous-galleries", "1000"))
-    if embedded:
-        service.options = ("--embedded",)
+def texts(log: str, options: tuple[str, ...]) -> str:
+    """What the log says, where each line is an object too."""
+    if "json" not in options:
+        return log
+    values = (value for line in log.splitlines() for value in json.loads(line).values())
+    return "\n".join(map(str, values))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--embedded",),
+        ("--access-log", "on"),
+        ("--access-log", "on", "--log-format", "json"),
+    ],
+    ids=["served", "embedded", "access", "json"],
+)
+def test_no_secret_reaches_a_log_whatever_breaks(tmp_path: Path, options: tuple[str, ...]) -> None:
+    service = Service(tmp_path / "data", options)
+    if "--embedded" not in options:
+        service.options += ("--anonymous-galleries", "1000")
     service.start()
     try:
         faults = Faults(service)
@@ -334,7 +352,7 @@ def test_no_secret_reaches_a_log_whatever_breaks(tmp_path: Path, embedded: bool)
     finally:
         status = service.stop()
     assert status == 0
-    log = written(service)
+    log = texts(written(service), options)
     assert "Traceback" in log  # the faults were faults, and the operator is told of them
     assert [secret for secret in faults.secrets if secret in log] == []
     assert "?" not in re.sub(r'File ".*', "", log)
