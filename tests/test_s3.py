@@ -252,6 +252,7 @@ def test_a_stream_asks_once_and_again_only_where_it_is_moved(
 
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", noted)
     with blobs.open(writer.key, 5) as stream:
+        assert stream.seek(5) == 5  # where it is
         assert b"".join(iter(lambda: stream.read(MIB), b"")) == DATA[5:]
         assert asked == ["GetObject bytes=5-"]
         stream.seek(-3, io.SEEK_END)
