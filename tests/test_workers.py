@@ -201,7 +201,14 @@ def test_nobody_else_serves_the_folder_while_a_worker_lives(shared: Service) -> 
     for pid in serving:
         os.kill(pid, signal.SIGSTOP)
     shared.kill()
-    refused = shared.run("serve", "--port", "0")
+    refused = subprocess.run(
+        [sys.executable, "-m", "minus_server", "serve", "--data", shared.data, "--port=0"],
+        capture_output=True,
+        text=True,
+        env=clean_environment() | shared.environment,
+        check=False,
+        timeout=PATIENCE,
+    )
     assert refused.returncode == 2
     assert "is served already" in refused.stderr
     for pid in serving:
