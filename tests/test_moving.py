@@ -14,6 +14,7 @@ from minus_server.places import Places
 from tests.contents import HALF, LARGE, Contents, fill, rows
 from tests.live import Service, clean_environment
 from tests.rawhttp import new_user
+from tests.seaweed import new_place
 from tests.test_wire_tus import Upload
 
 COPY = (sys.executable, "-m", "minus_server", "copy")
@@ -58,11 +59,14 @@ def at(places: Places, data: Path) -> Service:
     return service
 
 
-def same_rows(one: Places, other: Places) -> None:
+def same_rows(one: Places, other: Places, *, anew: bool = False) -> None:
+    """The rows of both are the same; `anew`: but for what came of unfinished uploads."""
     catalogs = [places.unopened_catalog() for places in (one, other)]
     first, second = map(rows, catalogs)
     for catalog in catalogs:
         catalog.close()
+    for row in first["uploads"] if anew else ():
+        row["arrived"] = 0
     assert first.pop("numbers") == second.pop("numbers")
     assert first == second
 
@@ -203,12 +207,12 @@ def test_nothing_is_mixed_with_what_is_there(own_service: Service, tmp_path: Pat
     assert own_service.running
 
 
-def test_to_postgresql_and_back_nothing_is_lost(
+def test_to_postgresql_with_an_object_store_and_back_nothing_is_lost(
     own_service: Service, contents: Contents, tmp_path: Path, postgres_url: str
 ) -> None:
     before = contents.answers()
     own_service.stop()
-    blobs, back = str(tmp_path / "blobs"), tmp_path / "back"
+    blobs, back = new_place(), tmp_path / "back"
     shared = Places(tmp_path / "run", postgres_url, blobs)
     there = ("--to", postgres_url, "--to-blobs", blobs)
     assert moved("--from", own_service.data, *there, "--no-verify")[2:] == (4, 0)
@@ -217,12 +221,13 @@ def test_to_postgresql_and_back_nothing_is_lost(
     target.api_key, target.api_secret = own_service.api_key, own_service.api_secret
     target.start()
     assert contents.at(target).answers() == before
+    assert Upload(target.port, contents.upload, contents.alice.bearer()).offset == HALF
     row = contents.alice.upload(LARGE[2:], folder=contents.folder)
     again = contents.answers()
     assert target.stop() == 0
     assert refused("--from", own_service.data, *there) == "the target is not empty"
     assert moved("--from", postgres_url, "--from-blobs", blobs, "--to", back)[3] == 0
-    same_rows(shared, Places(back))
+    same_rows(shared, Places(back), anew=True)
     home = Service(back, api_key=own_service.api_key, api_secret=own_service.api_secret)
     home.start()
     assert contents.at(home).answers() == again
