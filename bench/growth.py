@@ -7,6 +7,7 @@ connection. Prints a table of medians in milliseconds.
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -197,6 +198,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="", metavar="WORDS", help="rows with these words")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and what was started ends
     found: dict[str, dict[tuple[str, int], float]] = {}
     for kind in options.backend or BACKENDS:
         with backend(kind, options.work) as places:

@@ -39,6 +39,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
     union_all,
     update,
 )
@@ -1291,14 +1292,8 @@ class Rows:
     def neighbours(self, file: File) -> tuple[int, str | None, str | None]:
         """Where a file stands in its folder. -> how many are before it, their last, the next"""
         place = (files.c.position, files.c.n)
-        before = or_(
-            files.c.position < file.position,
-            and_(files.c.position == file.position, files.c.n < file.n),
-        )
-        after = or_(
-            files.c.position > file.position,
-            and_(files.c.position == file.position, files.c.n > file.n),
-        )
+        before = tuple_(*place) < tuple_(file.position, file.n)  # together, for the index has both
+        after = tuple_(*place) > tuple_(file.position, file.n)
         here = select(files.c.id).where(files.c.folder_n == file.folder_n)
         last = self._one(here.where(before).order_by(*(c.desc() for c in place)).limit(1))
         following = self._one(here.where(after).order_by(*place).limit(1))

@@ -158,10 +158,19 @@ class S3Blobs:
         link = urlsplit(self.link("x", "", ""))
         self.links_to: str | None = f"{link.scheme}://{link.netloc}"
 
+    def _look(self) -> None:
+        """Ask for the least that says whether the store answers."""
+        place = self._place
+        self._client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix, MaxKeys=1)
+
+    def ping(self) -> None:
+        with _asking(self._place.bucket):
+            self._look()
+
     def _probe(self) -> None:
         place = self._place
         try:
-            self._client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix, MaxKeys=1)
+            self._look()
         except (NoCredentialsError, PartialCredentialsError):
             raise CannotServe(
                 "there are no credentials for the object store: set AWS_ACCESS_KEY_ID and"

@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlencode
 
 from minus_server.places import Places
@@ -234,20 +234,25 @@ def _anonymous(service: Service, bob: Client) -> None:
     _good(guest.send("PUT", "thrown.txt", {}, b"thrown"))
 
 
+def _operate(service: Service, *args: str, stdin: str = "", **environment: str) -> str:
+    """Run one of the operator's commands to its end. -> what it printed"""
+    ran = subprocess.run(
+        [sys.executable, *service.program, *args],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env=clean_environment() | service.environment | environment,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
 def _operator(service: Service, bob: Client) -> None:
     """What the operator does while it runs."""
 
     def done(*args: str, stdin: str = "") -> str:
-        ran = subprocess.run(
-            [sys.executable, *service.program, *args, "--data", str(service.data)],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            env=clean_environment() | service.environment,
-            check=False,
-        )
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        return ran.stdout
+        return _operate(service, *args, "--data", str(service.data), stdin=stdin)
 
     row = bob.upload(b"gone", "gone.txt")
     key = re.findall(r"api_key: (\S+)", done("addclient", "other"))[0]
@@ -255,6 +260,7 @@ def _operator(service: Service, bob: Client) -> None:
         done(*args)
     done("passwd", "newcomer", stdin=f"{PASSWORD}\n")
     done("deluser", bob.name, "--yes")
+    done("sweep")
     assert done("check").endswith("\n0 problems\n")
 
 
@@ -274,3 +280,16 @@ def own_machine(places: Places) -> None:
     secret = service.sessions.link(service.accounts.user("owner"))
     assert service.sessions.trade(secret)
     service.close()
+
+
+def moved(service: Service, targets: Sequence[Places]) -> None:
+    """Move everything to one place, and by an export to another; both are empty."""
+    first, second = targets
+    source = service.environment["MINUS_DATABASE_URL"] or str(service.data)
+    places = "--from", source, "--from-blobs", str(service.data)
+    to = first.database or str(first.data)
+    _operate(service, "copy", *places, "--to", to, "--to-blobs", str(first.data))
+    folder = str(service.data.parent / "export")
+    _operate(service, "export", folder, "--data", str(service.data))
+    other = {"MINUS_DATABASE_URL": second.database or ""}
+    _operate(service, "import", folder, "--data", str(second.data), **other)

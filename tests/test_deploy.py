@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 import requests
+import yaml
 
+from minus_server.cli import _parser
 from tests.live import Service, clean_environment
 from tests.proxy import DEPLOY, HOST, Place, prepare, proxied
 from tests.rawhttp import TIMEOUT, head
@@ -75,11 +77,28 @@ def test_nginx_finds_nothing_wrong_with_its_configuration(tmp_path: Path) -> Non
     assert "emerg" not in words
 
 
+def _commands() -> Iterator[list[str]]:
+    """What the files make `minus-server` do."""
+    unit = (DEPLOY / "minus.service").read_text()
+    told = re.findall(r"(?m)^ExecStart=/opt/minus/bin/minus-server (.+)$", unit)
+    yield told[0].replace("${MINUS_PROXY}", "192.0.2.10").split()
+    for service in yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"].values():
+        if service.get("image") == "minus":
+            yield service["command"]
+    built = (DEPLOY / "Dockerfile").read_text()
+    yield yaml.safe_load(re.findall(r"(?m)^CMD (.+)$", built)[0])
+
+
+def test_the_service_understands_what_the_files_tell_it() -> None:
+    told = [_parser().parse_args(command).run.__name__ for command in _commands()]
+    assert sorted(told) == ["_migrate", "_serve", "_serve", "_serve"]
+
+
 def test_no_file_has_a_password() -> None:
     text = "".join(path.read_text() for path in DEPLOY.iterdir() if path.is_file())
     said = re.findall(r"(?im)^\s*\w*(?:PASSWORD|SECRET|KEY(?:_ID)?)\b\s*[:=]\s*(\S+)", text)
     assert said
-    assert [word for word in said if not word.startswith("${")] == []
+    assert [word for word in said if not word.startswith(("${", "..."))] == []
     assert re.findall(r"://[^/\s@]+:[^/\s@]+@", text) == []
 
 
