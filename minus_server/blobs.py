@@ -188,7 +188,8 @@ class FolderBlobs:
             stream = self._place(key).open("rb")
         except FileNotFoundError:
             raise BlobMissing(key) from None
-        stream.seek(start)
+        if start:
+            stream.seek(start)
         return stream
 
     def several(self, _keys: Sequence[str]) -> dict[str, bytes]:
