@@ -228,6 +228,7 @@ def _busy(request: Request, error: Exception) -> Response:
 
 def _away(request: Request, error: Exception) -> Response:
     """What keeps the bytes does not answer, or fails."""
+    request.app.state.meter.store_failed()
     _LOG.warning("%s was refused: %s", request.method, error)
     return _unavailable(request, "The object store does not answer.", AWAY_SECONDS)
 

@@ -90,6 +90,9 @@ class Blobs(Protocol):
     def open(self, key: str, start: int = 0) -> BinaryIO:
         """Open for reading from a place on, seekable. Raises BlobMissing when there is none."""
 
+    def open_begun(self, key: str) -> BinaryIO:
+        """Open what came of a blob on its way. Raises BlobMissing where the store cannot tell."""
+
     def several(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The bytes of those of the blobs that are small, by key, read together."""
 
@@ -173,6 +176,12 @@ class FolderBlobs:
 
     def forget(self, key: str) -> None:
         (self._incoming / key).unlink(missing_ok=True)
+
+    def open_begun(self, key: str) -> BinaryIO:
+        try:
+            return (self._incoming / key).open("rb")
+        except FileNotFoundError:
+            return self.open(key)  # it is whole, and nothing was told of it
 
     def open(self, key: str, start: int = 0) -> BinaryIO:
         try:

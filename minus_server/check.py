@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from minus_server.blobs import BlobMissing
 from minus_server.catalog import File
+from minus_server.errors import StoreAway
 from minus_server.service import Service
 
 _BATCH = 100  # rows read at once, the bytes of small files with them
@@ -132,6 +133,8 @@ def _blocks(opened: Callable[[], BinaryIO]) -> Iterator[bytes]:
                 yield block
     except (BlobMissing, FileNotFoundError):
         raise _Unreadable("its bytes are missing") from None
+    except StoreAway:  # which says nothing of this file
+        raise
     except OSError as error:
         raise _Unreadable(f"its bytes cannot be read: {error.strerror}") from None
 

@@ -101,8 +101,9 @@ class _Export:
         if self._folder.exists() and not {path.name for path in self._folder.iterdir()} <= _OURS:
             raise CannotServe(f"{self._folder} has something else than an export")
         shutil.rmtree(self._part, ignore_errors=True)
-        for path in (self._folder, self._public, self._public / "static"):
-            self._make(path)
+        for path in (self._folder, self._public):
+            self._make(path, 0o711)  # others open in it what they know the name of
+        self._make(self._public / "static")
         self._part.mkdir(mode=0o700)
         for name in ("style.css", "icon.svg"):
             self._put_text(self._public / "static" / name, (pages.STATIC / name).read_text())
@@ -114,10 +115,10 @@ class _Export:
         self._put_text(self._folder / _NGINX, server, 0o600)
 
     @staticmethod
-    def _make(path: Path) -> None:
-        """A folder of which others may open what they know the name of."""
+    def _make(path: Path, mode: int = 0o755) -> None:
+        """A folder; nginx must be able to read one that it leads to by adding the slash."""
         path.mkdir(exist_ok=True)
-        path.chmod(0o711)
+        path.chmod(mode)
 
     def _put(
         self, path: Path, write: Callable[[BinaryIO], str | None], mode: int = 0o644

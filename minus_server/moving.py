@@ -249,21 +249,17 @@ class FromService:
 
     def _carried(self, upload: Upload, blobs: Blobs) -> int:
         """Bring what came of an upload. -> how many bytes; 0 where they cannot be had"""
-        try:
-            reader = self._service.blobs.resume(upload.blob, upload.arrived)
-        except (BlobMissing, OSError):
-            return 0
         writer = blobs.create(upload.blob)
         try:
-            while writer.size < upload.arrived:
-                if not (
-                    block := reader.read(min(_BLOCK, upload.arrived - writer.size), writer.size)
-                ):
-                    writer.abort()
-                    return 0
-                writer.write(block)
+            with self._service.blobs.open_begun(upload.blob) as stream:
+                while block := stream.read(min(_BLOCK, upload.arrived - writer.size)):
+                    writer.write(block)
+        except BlobMissing:
+            writer.abort()
+            return 0
+        if writer.size == upload.arrived:
             writer.flush()
-        finally:
-            reader.close()
             writer.close()
-        return upload.arrived
+        else:
+            writer.abort()
+        return writer.size

@@ -16,8 +16,9 @@ import json
 import logging
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import parse_qsl, urlsplit
@@ -157,10 +158,19 @@ class S3Blobs:
         link = urlsplit(self.link("x", "", ""))
         self.links_to: str | None = f"{link.scheme}://{link.netloc}"
 
+    def _look(self) -> None:
+        """Ask for the least that says whether the store answers."""
+        place = self._place
+        self._client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix, MaxKeys=1)
+
+    def ping(self) -> None:
+        with _asking(self._place.bucket):
+            self._look()
+
     def _probe(self) -> None:
         place = self._place
         try:
-            self._client.list_objects_v2(Bucket=place.bucket, Prefix=place.prefix, MaxKeys=1)
+            self._look()
         except (NoCredentialsError, PartialCredentialsError):
             raise CannotServe(
                 "there are no credentials for the object store: set AWS_ACCESS_KEY_ID and"
@@ -206,8 +216,12 @@ class S3Blobs:
 
     def _names(self, prefix: str) -> Iterator[str]:
         """The keys of all objects below a prefix, without our own."""
+        return (name for name, _ in self._dated(prefix))
+
+    def _dated(self, prefix: str) -> Iterator[tuple[str, float]]:
+        """The keys of all objects below a prefix, and when each came."""
         for row in self._listed("list_objects_v2", "Contents", prefix):
-            yield row["Key"][len(self._place.prefix) :]
+            yield row["Key"][len(self._place.prefix) :], row["LastModified"].timestamp()
 
     def _open_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Key and upload's id of what is under way below a prefix."""
@@ -256,9 +270,30 @@ class S3Blobs:
         """Forget how far an upload was."""
         self._delete_below(f"incoming/{key}/")
 
-    def incoming(self) -> list[str]:
-        found = {name.split("/")[1] for name in self._names("incoming/")}
-        return sorted(found | {name.split("/")[1] for name, _ in self._open_uploads("blobs/")})
+    def incoming(self, before: float | None = None) -> list[str]:
+        came: dict[str, float] = {}
+        for name, moment in self._dated("incoming/"):
+            key = name.split("/")[1]
+            came[key] = max(moment, came.get(key, 0))
+        for row in self._listed("list_multipart_uploads", "Uploads", "blobs/"):
+            name = row["Key"][len(self._place.prefix) :]
+            key, moment = name.split("/")[1], row["Initiated"].timestamp()
+            if before is not None and moment < before:
+                moment = max(moment, self._last_part(name, row["UploadId"]))
+            came[key] = max(moment, came.get(key, 0))
+        return sorted(key for key in came if before is None or came[key] < before)
+
+    def _last_part(self, key: str, upload: str) -> float:
+        """When the last part of an upload came; 0 where none did, or it has ended."""
+        pages = self._client.get_paginator("list_parts").paginate(
+            Bucket=self._place.bucket, Key=self._place.prefix + key, UploadId=upload
+        )
+        last = 0.0
+        with suppress(BlobMissing), _asking(key):
+            for page in pages:
+                moments = (part["LastModified"].timestamp() for part in page.get("Parts", ()))
+                last = max([last, *moments])
+        return last
 
     def clear_incoming(self, but: Collection[str] = ()) -> None:
         for key in self.incoming():
@@ -317,9 +352,21 @@ class S3Blobs:
     def delete_derived(self, key: str) -> None:
         self._delete_below(f"derived/{key}/")
 
-    def keys(self) -> Iterator[str]:
-        for name in self._names("blobs/"):
-            yield name.removeprefix("blobs/")
+    def keys(self, before: float | None = None) -> Iterator[str]:
+        for name, moment in self._dated("blobs/"):
+            if before is None or moment < before:
+                yield name.removeprefix("blobs/")
+
+    def derived_keys(self, before: float | None = None) -> Iterator[str]:
+        def key_of(found: tuple[str, float]) -> str:
+            return found[0].split("/")[1]
+
+        for key, found in groupby(self._dated("derived/"), key_of):  # they come in order
+            if before is None or max(moment for _, moment in found) < before:
+                yield key
+
+    def open_begun(self, key: str) -> BinaryIO:
+        raise BlobMissing(key)  # parts cannot be read
 
 
 def _md5(stream: BinaryIO) -> bytes:

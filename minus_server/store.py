@@ -58,6 +58,9 @@ class Store:
         stream.seek(start)
         return stream
 
+    def open_begun(self, key: str) -> BinaryIO:
+        return self.large.open_begun(key)
+
     def several(self, keys: Sequence[str]) -> dict[str, bytes]:
         with self._catalog.read() as rows:
             return rows.several_small([key for key in keys if key.startswith(MARK)])

@@ -73,6 +73,7 @@ class Seaweed:
             "ip.bind": "127.0.0.1",
             "master.volumeSizeLimitMB": 64,
             "master.telemetry": "false",
+            "master.electionTimeout": "1s",  # of a server that was killed
             "volume.max": 100,
             "volume.preStopSeconds": 0,
             "filer": "true",

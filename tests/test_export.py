@@ -171,7 +171,7 @@ def test_nothing_lists_what_is_there_and_no_secret_is_in_reach(
     hidden = ("rows.jsonl.gz", "nginx.conf", "names.map")
     assert modes == {"public": 0o711, **dict.fromkeys(hidden, 0o600)}
     kinds = {path.stat().st_mode & 0o777 for path in public.rglob("*")}
-    assert kinds == {0o644, 0o711}
+    assert kinds == {0o644, 0o755}
     page = (public / f"m{contents.private['id']}" / "index.html").read_text()
     assert '<meta name="robots" content="noindex">' in page
 

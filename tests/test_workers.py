@@ -226,6 +226,7 @@ def test_what_ends_by_itself_has_one_process(tmp_path: Path, more: tuple[str, ..
     assert done.stderr == "minus-server: --workers and --idle-exit do not go together\n"
 
 
+@pytest.mark.alone
 def test_workers_are_told_no_secret_where_others_can_read_it(tmp_path: Path) -> None:
     service = Service(
         tmp_path / "data",

@@ -1,0 +1,1 @@
+"""Data folders of earlier revisions, made by the code of their time."""
