@@ -17,6 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from sqlalchemy import create_engine, text
+
 from bench.scaled import BACKENDS, PASSWORD, Busy, Running, Wire, backend, rules, served
 from minus_server import names
 from minus_server.catalog import Rows
@@ -201,6 +203,20 @@ def _cell(seconds: float | None) -> str:
     return "503" if isnan(seconds) else f"{seconds * 1000:.1f}"
 
 
+def _sizes(places: Places) -> str:
+    """How many bytes the rows of files take, with their indexes."""
+    files = sum(FILES)
+    if places.database is None:
+        whole = (places.data / "catalog.sqlite3").stat().st_size
+        return f"sqlite: {whole / files:.0f} bytes a file, folders and all"
+    engine = create_engine(places.database)
+    with engine.connect() as connection:
+        query = "SELECT pg_relation_size('files'), pg_indexes_size('files')"
+        rows, indexes = connection.execute(text(query)).one()
+    engine.dispose()
+    return f"postgres: a file's row {rows / files:.0f} bytes, its indexes {indexes / files:.0f}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__)
     parser.add_argument("work", type=Path)
@@ -216,6 +232,7 @@ def main() -> int:
             with served(places) as service:
                 measured = _measure(service, known, options.rounds, options.only)
                 found[kind] = {(words, size): took for words, size, took in measured}
+            print(_sizes(places), file=sys.stderr)
     print(table(found))
     return 0
 
