@@ -15,7 +15,7 @@ from minus_server.catalog import Folder, User
 from minus_server.check import check
 from minus_server.errors import NotFound, OffsetMismatch, QuotaExceeded, Refused
 from minus_server.leases import LEASE_SECONDS
-from minus_server.library import Small
+from minus_server.library import Incoming, Small
 from minus_server.places import Places
 from minus_server.policy import Policy
 from minus_server.repeats import Once, Replayed
@@ -126,11 +126,22 @@ def test_galleries_without_an_owner_are_counted_to_the_byte(pair: Pair) -> None:
 
 def test_what_is_held_and_what_is_kept_without_an_owner_fit_together(pair: Pair) -> None:
     galleries = [pair.folder(None) for _ in range(THREADS)]
-    size = 100 * MIB // THREADS
-    pair.race(lambda service, n: put(service, galleries[n], bytes(size + (n % 3) * MIB)))
+    coming: list[Incoming] = []
+
+    def work(service: Service, number: int) -> object:
+        for size in range(12):
+            if number % 2:
+                put(service, galleries[number], bytes(MIB - size))
+            else:
+                coming.append(service.library.begin(galleries[number]))
+                coming[-1].write([bytes(MIB + 1 + size)])
+        return "all"
+
+    assert pair.race(work)["QuotaExceeded"] > 0
     with pair.first.catalog.read() as rows:
-        assert 50 * MIB < rows.unowned_bytes() <= 100 * MIB
-        assert rows.unowned_bytes("reserved") == 0
+        assert 98 * MIB < rows.unowned_bytes() + rows.unowned_bytes("reserved") <= 100 * MIB
+    for incoming in coming:
+        incoming.abort()
 
 
 def test_writers_of_one_folders_order_leave_one_order(pair: Pair) -> None:
@@ -142,8 +153,9 @@ def test_writers_of_one_folders_order_leave_one_order(pair: Pair) -> None:
 
     def order(service: Service, number: int) -> str:
         for turn in range(number, number + 6):
+            if turn == number:
+                service.library.alter_folder(folder, {"item_ordering": ids[turn % 6 :]})
             service.library.move_file(files[turn % 6], turn % 5)
-            service.library.alter_folder(folder, {"item_ordering": ids[turn % 6 :]})
         return "ordered"
 
     assert pair.race(order) == {"ordered": THREADS}
