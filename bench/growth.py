@@ -12,11 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
+from math import isnan, nan
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.scaled import BACKENDS, PASSWORD, Running, Wire, backend, rules, served
+from sqlalchemy import create_engine, text
+
+from bench.scaled import BACKENDS, PASSWORD, Busy, Running, Wire, backend, rules, served
 from minus_server import names
 from minus_server.catalog import Rows
 from minus_server.places import Places
@@ -146,8 +149,12 @@ def _of_account(name: str, size: int, end: str) -> Iterator[tuple[str, Callable[
 
 
 def _median(wire: Wire, ask: Callable[[int], Ask], rounds: int, numbers: Iterator[int]) -> float:
-    wire.ask(*ask(next(numbers)))
-    return median(wire.ask(*ask(next(numbers))).seconds for _ in range(rounds))
+    """Of so many rounds after one to warm up; NaN where the service says that it is too much."""
+    try:
+        wire.ask(*ask(next(numbers)))
+        return median(wire.ask(*ask(next(numbers))).seconds for _ in range(rounds))
+    except Busy:
+        return nan
 
 
 def _measure(
@@ -186,9 +193,28 @@ def table(found: dict[str, dict[tuple[str, int], float]]) -> str:
     lines = [f"| ms | {' | '.join(heads)} |", f"| --- |{' ---: |' * len(heads)}"]
     for words in dict.fromkeys(words for times in found.values() for words, _ in times):
         cells = [times.get((words, size)) for times in found.values() for size in sizes]
-        shown = ("" if cell is None else f"{cell * 1000:.1f}" for cell in cells)
-        lines.append(f"| {words} | {' | '.join(shown)} |")
+        lines.append(f"| {words} | {' | '.join(map(_cell, cells))} |")
     return "\n".join(lines)
+
+
+def _cell(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return "503" if isnan(seconds) else f"{seconds * 1000:.1f}"
+
+
+def _sizes(places: Places) -> str:
+    """How many bytes the rows of files take, with their indexes."""
+    files = sum(FILES)
+    if places.database is None:
+        whole = (places.data / "catalog.sqlite3").stat().st_size
+        return f"sqlite: {whole / files:.0f} bytes a file, folders and all"
+    engine = create_engine(places.database)
+    with engine.connect() as connection:
+        query = "SELECT pg_relation_size('files'), pg_indexes_size('files')"
+        rows, indexes = connection.execute(text(query)).one()
+    engine.dispose()
+    return f"postgres: a file's row {rows / files:.0f} bytes, its indexes {indexes / files:.0f}"
 
 
 def main() -> int:
@@ -206,6 +232,7 @@ def main() -> int:
             with served(places) as service:
                 measured = _measure(service, known, options.rounds, options.only)
                 found[kind] = {(words, size): took for words, size, took in measured}
+            print(_sizes(places), file=sys.stderr)
     print(table(found))
     return 0
 

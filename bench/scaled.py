@@ -56,6 +56,10 @@ def rules(places: Places) -> Iterator[Service]:
         service.close()
 
 
+class Busy(Exception):
+    """The service would have worked for too long."""
+
+
 @dataclass
 class Answer:
     status: int
@@ -71,12 +75,14 @@ class Wire:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> Answer:
-        """Send a request and read its answer. Raises BenchError for a refusal"""
+        """Send a request and read its answer. Raises Busy, or BenchError for another refusal"""
         began = time.perf_counter()
         self._connection.request(method, path, body, self._headers)
         response = self._connection.getresponse()
         data = response.read()
         took = time.perf_counter() - began
+        if response.status == 503:
+            raise Busy(path)
         if response.status >= 300:
             raise BenchError(f"{method} {path}: {response.status} {data[:300]!r}")
         return Answer(response.status, data, took)

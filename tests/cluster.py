@@ -206,7 +206,7 @@ def _run(home: Path, both: Cluster, files: int, chance: random.Random) -> Figure
     people = [*putters, *getters]
     for person in people:
         person.start()
-    while any(person.is_alive() for person in people):
+    while any(person.is_alive() for person in people) or not all(figures.kills):
         number = sum(figures.kills) % len(both.services)
         both.restart(number)
         figures.kills[number] += 1
