@@ -1489,6 +1489,9 @@ class Rows:
     def upload(self, token_hash: str) -> Upload | None:
         return Upload.maybe(self._one(_UPLOADS.where(uploads.c.token_hash == token_hash)))
 
+    def upload_by_number(self, n: int) -> Upload | None:
+        return Upload.maybe(self._one(_UPLOADS.where(uploads.c.n == n)))
+
     def lock_upload(self, n: int) -> Upload | None:
         """The upload, which nobody else changes until this transaction ends."""
         return Upload.maybe(self._one(_LOCKED_UPLOADS.where(uploads.c.n == n)))

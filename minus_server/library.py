@@ -833,11 +833,18 @@ class Library:
             row = self._row(name, caption, mimetype, incoming.sha256, incoming.size, key, data)
             return File(**self._add(folder, [row], [data], incoming.upload, once)[0])
         except BaseException as error:
-            if key and not (incoming.upload and incoming.upload.resumable):
+            if key and not self._goes_on(incoming.upload):
                 self._blobs.delete(key)
             if isinstance(error, Replayed):
                 incoming.abort()
             raise
+
+    def _goes_on(self, upload: Upload | None) -> bool:
+        """Tell whether the bytes of an upload that failed are still wanted."""
+        if upload is None or not upload.resumable:
+            return False
+        with self._catalog.read() as rows:
+            return rows.upload_by_number(upload.n) is not None
 
     def compare(self, once: Once, what: Sequence[object]) -> None:
         """Hold a request that was done before to the first. Raises Replayed, KeyReused."""

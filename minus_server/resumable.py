@@ -352,7 +352,11 @@ class Piece:
     def _save(self) -> None:
         if self._opened.incoming.size > self.upload.arrived:
             self._opened.writer.flush()
-            self.upload = self._uploads.save(self.upload, self._opened.incoming.size)
+            try:
+                self.upload = self._uploads.save(self.upload, self._opened.incoming.size)
+            except NotFound:
+                self._opened.writer.abort()  # it was ended before these bytes were stored
+                raise
 
     def end(self, *, whole: bool) -> File | None:
         """Save what came. -> the file, once all of it is there

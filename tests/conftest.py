@@ -36,12 +36,14 @@ def own_service(tmp_path: Path) -> Iterator[Service]:
 def pytest_configure(config: pytest.Config) -> None:
     about = "what only SQLite and a folder have: flushes counted, files looked at, one process"
     config.addinivalue_line("markers", f"alone: {about}")
+    config.addinivalue_line("markers", "folder: what only bytes in a folder show")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest files first, so that the processes end together."""
     if BACKEND != "sqlite":
-        apart = [item for item in items if item.get_closest_marker("alone")]
+        names = {"alone", "folder"} if BACKEND == "postgres+s3" else {"alone"}
+        apart = [item for item in items if any(map(item.get_closest_marker, names))]
         config.hook.pytest_deselected(items=apart)
         items[:] = [item for item in items if item not in apart]
     items.sort(key=lambda item: item.path.name not in ("test_pages.py", "test_wire_v1.py"))

@@ -299,6 +299,7 @@ def test_without_an_account_room_is_reserved_as_bytes_come(tmp_path: Path) -> No
         assert site.counted(owned=False) == (24 * mib - 1, 0)
 
 
+@pytest.mark.folder
 def test_what_a_kill_cut_is_cleared_and_what_can_go_on_stays(site: Site, *, owned: bool) -> None:
     folder = site.folder(owned=owned)
     data = bytes(range(256)) * 10_000
@@ -344,6 +345,7 @@ def test_a_file_whose_row_was_not_made_is_made_when_it_is_asked_for(
     assert site.counted() == (2 * len(data), 0)
 
 
+@pytest.mark.folder
 def test_bytes_are_on_disk_before_the_row_says_so(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,7 +43,7 @@ from tests.rawhttp import (
     png,
     receive,
 )
-from tests.test_durability import sound
+from tests.test_durability import incoming, sound
 
 BATCH_FILES = 1000
 BATCH_FILE_BYTES = 65_536
@@ -356,7 +356,7 @@ def test_other_bytes_than_the_digest_tells_of_are_refused(
     assert error_of(send("sha-256=nonsense")) == (400, "invalid_request")
     assert names_in(alice, folder) == []
     assert send(digest_of(data)).status == 200
-    assert list((alice.service.data / "incoming").iterdir()) == []
+    assert incoming(alice.service) == []
 
 
 def test_a_bare_file_beyond_the_quota_is_refused_before_it_comes(service: Service) -> None:

@@ -476,6 +476,7 @@ def test_s33_more_bytes_than_the_length_are_refused(alice: Client, folder: Row) 
     assert "file" in upload.row()
 
 
+@pytest.mark.folder
 def test_an_upload_with_too_many_bytes_makes_no_file(alice: Client, folder: Row) -> None:
     data = b"x" * (1 << 20)
     upload = begun(alice, folder, len(data))
@@ -770,6 +771,7 @@ def test_an_upload_goes_on_after_a_kill(own_service: Service) -> None:
     assert "Traceback" not in own_service.log()
 
 
+@pytest.mark.folder
 def test_bytes_behind_the_saved_offset_are_cut_off(own_service: Service) -> None:
     alice = new_user(own_service)
     upload = begun(alice, alice.folder(), 6)
