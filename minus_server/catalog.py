@@ -43,7 +43,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from minus_server import names
 from minus_server.databases import fits, open_database, plain
@@ -439,8 +439,10 @@ class Catalog:
         try:
             with self.engine.connect() as connection:
                 return _revision(connection)
-        except OperationalError as error:
-            raise CannotServe(f"the database cannot be opened: {error.orig}") from None
+        except DBAPIError as error:
+            where = self._writer.url.render_as_string(hide_password=True)
+            why = " ".join(str(error.orig).split())
+            raise CannotServe(f"the database {where} cannot be opened: {why}") from None
 
     @contextmanager
     def read(self, seconds: float | None = None) -> Iterator[Rows]:

@@ -4,7 +4,7 @@ import argparse
 import getpass
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from minus_server import __version__
 
 if TYPE_CHECKING:
+    from minus_server.options import Options
     from minus_server.places import Places
     from minus_server.service import Service
 
@@ -29,6 +30,16 @@ def default_data() -> Path:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from minus_server import daemon
+
+    return daemon.serve(_options(arguments))
+
+
+def serving(argv: Sequence[str]) -> "Options":
+    """What the arguments of `minus-server serve ...` say, to a child of its process."""
+    return _options(_parsed(argv))
+
+
+def _options(arguments: argparse.Namespace) -> "Options":
     from minus_server.errors import CannotServe
     from minus_server.logs import Style
     from minus_server.options import Options
@@ -51,20 +62,19 @@ def _serve(arguments: argparse.Namespace) -> int:
         old_clients=arguments.old_clients == "on",
         presigned=arguments.presigned == "on",
     )
-    return daemon.serve(
-        Options(
-            places=_places(arguments),
-            host=arguments.host,
-            port=arguments.port,
-            base_url=arguments.base_url,
-            policy=policy,
-            idle_exit=arguments.idle_exit,
-            tls=None if cert is None else (cert, key),
-            workers=arguments.workers,
-            drain=arguments.drain,
-            metrics=arguments.metrics,
-            log=Style(arguments.log_format, arguments.access_log == "on"),
-        )
+    return Options(
+        places=_places(arguments),
+        host=arguments.host,
+        port=arguments.port,
+        base_url=arguments.base_url,
+        policy=policy,
+        idle_exit=arguments.idle_exit,
+        tls=None if cert is None else (cert, key),
+        workers=arguments.workers,
+        drain=arguments.drain,
+        metrics=arguments.metrics,
+        log=Style(arguments.log_format, arguments.access_log == "on"),
+        argv=tuple(arguments.argv),
     )
 
 
@@ -464,7 +474,14 @@ def _copy_options(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. -> exit status"""
-    return _main(_parser().parse_args(argv))
+    return _main(_parsed(argv))
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments, taken apart; as they were in `argv`."""
+    arguments = _parser().parse_args(argv)
+    arguments.argv = sys.argv[1:] if argv is None else argv
+    return arguments
 
 
 def run() -> NoReturn:
@@ -473,7 +490,7 @@ def run() -> NoReturn:
     One that has served leaves at once: Python's finalization races with the threads of Granian,
     which abort the process (SIGABRT) when they lose.
     """
-    arguments = _parser().parse_args()
+    arguments = _parsed(None)
     status = _main(arguments)
     if arguments.run in (_serve, _work):
         sys.stdout.flush()

@@ -17,6 +17,7 @@ class Options:
     workers  processes that share the port; 1: this one
     drain    seconds that a stop goes on to accept, so that a proxy sees it coming
     metrics  host and port where the figures are told, None nowhere
+    argv     the arguments that said all this
     """
 
     places: Places
@@ -30,6 +31,7 @@ class Options:
     drain: int = 0
     metrics: tuple[str, int] | None = None
     log: Style = field(default_factory=Style)
+    argv: tuple[str, ...] = ()
 
     @property
     def data(self) -> Path:

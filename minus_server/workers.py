@@ -5,9 +5,9 @@ keeps it open: when the parent is gone, however that came, the child sees its en
 """
 
 import asyncio
+import json
 import logging
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from minus_server.cli import serving
 from minus_server.errors import CannotServe
 from minus_server.meter import Meter
 from minus_server.options import Options
@@ -38,15 +39,26 @@ class Task:
     """What a child has to do.
 
     number   its own, from 1
-    folder   the parent's working directory, for names of files
     figures  where the processes count, None where nothing is counted
     """
 
     number: int
     options: Options
     port: int
-    folder: Path
     figures: Path | None
+
+    def written(self) -> bytes:
+        """The task as a line for the child."""
+        figures = None if self.figures is None else str(self.figures)
+        told = [self.number, str(Path.cwd()), self.options.argv, self.port, figures]
+        return json.dumps(told).encode() + b"\n"
+
+    @classmethod
+    def read(cls, line: bytes) -> "Task":
+        """The task that a parent wrote; the names of files in it are those of its folder."""
+        number, folder, argv, port, figures = json.loads(line)
+        os.chdir(folder)
+        return cls(number, serving(argv), port, None if figures is None else Path(figures))
 
 
 class Parent:
@@ -131,8 +143,8 @@ class Parent:
         """Tell a child what to do, and hear when it accepts connections, or ends before."""
         if child.stdin is None or child.stdout is None:
             raise RuntimeError("a child has no pipes")
-        task = Task(number, self._options, self._port, Path.cwd(), self._figures)
-        child.stdin.write(pickle.dumps(task))
+        task = Task(number, self._options, self._port, self._figures)
+        child.stdin.write(task.written())
         with suppress(ConnectionError):
             await child.stdin.drain()
         if await child.stdout.readline() != _READY:
@@ -170,9 +182,8 @@ def _nothing() -> None:
 def work() -> int:
     """Be a child: do what the parent says, until it says stop or is gone. -> exit status"""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's goes to all; the parent decides
-    task = pickle.load(sys.stdin.buffer)  # noqa: S301  the parent alone writes there
+    task = Task.read(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.chdir(task.folder)
     task.options.log.set_up()
     meter = Meter()
     if task.figures is not None:

@@ -281,7 +281,8 @@ def test_a_catalog_that_is_none_is_said(elsewhere: Service) -> None:
     (elsewhere.data / "catalog.sqlite3").write_bytes(b"no database" * 1000)
     done = elsewhere.run("check")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"minus-server: the catalog in {elsewhere.data}: ")
+    assert done.stderr.startswith("minus-server: ")
+    assert str(elsewhere.data) in done.stderr
     assert "file is not a database" in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -1071,7 +1071,6 @@ def test_s45_nothing_tells_how_the_service_does(alice: Client) -> None:
     for path in (
         "metrics",
         "status",
-        "healthz",
         "events",
         "debug",
         "server-status",
@@ -1082,6 +1081,7 @@ def test_s45_nothing_tells_how_the_service_does(alice: Client) -> None:
         "api/v2/uploads",
     ):
         assert alice.call("GET", f"/{path}").status in (401, 404, 405), path
+    assert alice.call("GET", "/healthz").body == b"ok"  # and no more
     for path in ("/api/v2", "/openapi.json", "/"):
         answer = alice.call("GET", path)
         assert alice.service.data.as_posix().encode() not in answer.body
