@@ -182,6 +182,7 @@ class Folder(_Record):
     name: str
     is_public: bool
     file_count: int
+    bytes: int
     view_count: int
     star_count: int
     created: int
@@ -562,6 +563,7 @@ _COUNT_FILES = (
     .where(folders.c.n == bindparam("folder"))
     .values(
         file_count=folders.c.file_count + bindparam("count"),
+        bytes=folders.c.bytes + bindparam("size"),
         updated=bindparam("now"),
         last_visit=bindparam("now"),
     )
@@ -622,6 +624,14 @@ _COUNTERS = (
         folders.c.file_count,
         _count_of(folders, files.c.folder_n == folders.c.n),
         "{}: counts {} files, has {}",
+    ),
+    Counter(
+        folders.c.bytes,
+        select(func.coalesce(func.sum(files.c.size), 0))
+        .where(files.c.folder_n == folders.c.n)
+        .correlate(folders)
+        .scalar_subquery(),
+        "{}: counts {} bytes, has {}",
     ),
     Counter(
         folders.c.star_count,
@@ -1032,13 +1042,14 @@ class Rows:
         self._set(folders, n, values)
 
     def add_to_folder(self, n: int, column: str, by: int) -> None:
-        """Add to a counter of the folder: file_count, view_count or star_count."""
+        """Add to a counter of the folder: file_count, bytes, view_count or star_count."""
         counter = folders.c[column]
         self._db.execute(update(folders).where(folders.c.n == n).values({counter: counter + by}))
 
-    def count_files(self, folder_n: int, count: int, now: int) -> None:
-        """Count files that were added to a folder; it is updated and seen now."""
-        self._db.execute(_COUNT_FILES, {"folder": folder_n, "count": count, "now": now})
+    def count_files(self, folder_n: int, count: int, size: int, now: int) -> None:
+        """Count files that were added to a folder, and their bytes; it is updated and seen now."""
+        added = {"folder": folder_n, "count": count, "size": size, "now": now}
+        self._db.execute(_COUNT_FILES, added)
 
     def delete_folder(self, n: int) -> None:
         self._db.execute(delete(folders).where(folders.c.n == n))
@@ -1291,16 +1302,18 @@ class Rows:
             found += self._all(query, keys=some, folder_n=folder_n)
         return found
 
-    def neighbours(self, file: File) -> tuple[int, str | None, str | None]:
-        """Where a file stands in its folder. -> how many are before it, their last, the next"""
+    def neighbours(self, file: File, most: int) -> tuple[int | None, str | None, str | None]:
+        """Where a file stands in its folder. -> how many are before it (None for more than
+        `most`, which would take long to count), their last, the next"""
         place = (files.c.position, files.c.n)
         before = tuple_(*place) < tuple_(file.position, file.n)  # together, for the index has both
         after = tuple_(*place) > tuple_(file.position, file.n)
         here = select(files.c.id).where(files.c.folder_n == file.folder_n)
         last = self._one(here.where(before).order_by(*(c.desc() for c in place)).limit(1))
         following = self._one(here.where(after).order_by(*place).limit(1))
+        count = self._count(here.where(before).limit(most + 1))
         return (
-            self._count(here.where(before)),
+            None if count > most else count,
             None if last is None else last[0],
             None if following is None else following[0],
         )
@@ -1313,10 +1326,6 @@ class Rows:
             .limit(limit)
         )
         return [row[0] for row in self._all(query)]
-
-    def folder_size(self, folder_n: int) -> int:
-        query = select(func.coalesce(func.sum(files.c.size), 0))
-        return int(self._db.execute(query.where(files.c.folder_n == folder_n)).scalar_one())
 
     def folder_bytes(self, folder_n: int) -> tuple[int, list[str]]:
         """The folder's size in bytes and the keys of its blobs."""

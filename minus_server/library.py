@@ -47,6 +47,7 @@ from minus_server.store import small_key
 
 _LOG = logging.getLogger(__name__)
 MAX_ORDER_SHOWN = 1_000  # ids in the `item_ordering` of an answer; longer ones are not shown
+MAX_COUNTED = 10_000  # files before one that is told where it stands
 MAX_UNSIGNED = 1024 * 1024  # bytes taken before it is known whose they are
 RESERVED_FROM = 1024 * 1024  # bytes: for longer uploads room is reserved before they come
 MAX_UNOWNED_ITEMS = 10_000  # of a gallery without an owner: even empty ones cost a row
@@ -350,6 +351,7 @@ class Library:
             if left_out:
                 count, size = rows.delete_files([file.n for file in left_out])
                 rows.add_to_folder(folder.n, "file_count", -count)
+                rows.add_to_folder(folder.n, "bytes", -size)
                 _give_room(rows, folder, size)
             if order is not None:
                 rows.order_files(folder.n, order)
@@ -535,15 +537,11 @@ class Library:
                     raise
         return self.linked_file(name)
 
-    def size(self, folder: Folder) -> int:
-        """The bytes of all files of a folder."""
+    def neighbours(self, file: File) -> tuple[int | None, str | None, str | None]:
+        """Where a file stands in its folder, from 0, where it is not far behind; the ids of the
+        files around it."""
         with self._catalog.read() as rows:
-            return rows.folder_size(folder.n)
-
-    def neighbours(self, file: File) -> tuple[int, str | None, str | None]:
-        """Where a file stands in its folder, from 0; the ids of the files around it."""
-        with self._catalog.read() as rows:
-            return rows.neighbours(file)
+            return rows.neighbours(file, MAX_COUNTED)
 
     def look(self, file_id: str) -> File:
         """A linked file, for somebody who looks at it."""
@@ -928,10 +926,11 @@ class Library:
                     raise _deleted()
                 if upload is not None:
                     self._settle(catalog, upload, rows[0])
-                if not self._take_room(catalog, folder, sum(row["size"] for row in rows)):
+                size = sum(row["size"] for row in rows)
+                if not self._take_room(catalog, folder, size):
                     raise _no_room(len(rows))
                 ns = catalog.add_files(rows, data)
-                catalog.count_files(folder.n, len(rows), now)
+                catalog.count_files(folder.n, len(rows), size, now)
         except IntegrityError:
             raise _deleted() from None
         of_folder: dict[str, Any] = {"folder_id": folder.id, "owner_n": folder.owner_n}

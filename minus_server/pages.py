@@ -262,7 +262,7 @@ def gallery(visit: Visit) -> Response:
         "gallery.html",
         gallery=_gallery(visit, folder)
         | {
-            "size": size_text(visit.service.library.size(folder)),
+            "size": size_text(folder.bytes),
             "edit_link": f"{visit.wire.base}m{key}" if key and folder.editor_id else None,
         },
         may_edit=key is not None,
@@ -341,7 +341,6 @@ def item(visit: Visit) -> Response:
         "item.html",
         item=row
         | {
-            "index": before,
             "sha256": file.sha256,
             "uploaded": date(file.uploaded)[:16],
             "link": link,
@@ -354,7 +353,7 @@ def item(visit: Visit) -> Response:
         gallery=_gallery(visit, held.folder),
         previous=f"{root}l{previous}" if previous else None,
         next=f"{root}l{following}" if following else None,
-        position=before + 1,
+        position=None if before is None else before + 1,
         may_edit=key is not None,
         key=key or held.folder.id,
         noindex=not held.folder.is_public,

@@ -129,6 +129,7 @@ folders = Table(
     _text("name"),
     Column("is_public", Boolean, nullable=False),
     _count("file_count"),
+    _count("bytes"),
     _count("view_count"),
     _count("star_count"),
     _count("created"),

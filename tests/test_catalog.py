@@ -199,6 +199,7 @@ def test_counters_add_up_whoever_comes_at_once(catalog: Catalog) -> None:
             with catalog.write() as rows:
                 add_file(rows, folder_n, f"file {number} {turn}", size=2)
                 rows.add_to_folder(folder_n, "file_count", 1)
+                rows.add_to_folder(folder_n, "bytes", 2)
                 rows.add_to_user(user_n, "used", 2)
 
     at_once(6, count)
@@ -224,6 +225,7 @@ def test_a_wrong_counter_is_named(catalog: Catalog) -> None:
         assert sorted(rows.wrong_counters()) == [
             "folder empty: counts 1 stars, has 0",
             "folder empty: counts 2 files, has 0",
+            "folder folder: counts 0 bytes, has 3",
             "folder folder: counts 0 files, has 1",
             "user alice: counts 0 bytes, has 3",
             "user alice: counts 3 public folders, has 2",
@@ -270,6 +272,16 @@ def test_lists_come_in_order_of_creation_and_numbers_are_never_used_again(
         assert (total, [folder.id for folder in page]) == (3, ["a", "A"])
         total, page = rows.folders_of(user_n, user_n, Part(10), public_only=True)
         assert (total, [folder.id for folder in page]) == (2, ["b", "a"])
+
+
+def test_a_file_far_behind_is_not_told_where_it_stands(catalog: Catalog) -> None:
+    with catalog.write() as rows:
+        folder_n = add_folder(rows, add_user(rows, "alice"))
+        for name in "abcd":
+            add_file(rows, folder_n, name)
+        found = [rows.file(name) for name in "abcd"]
+        told = [rows.neighbours(file, most=2) for file in found if file]
+    assert told == [(0, None, "b"), (1, "a", "c"), (2, "b", "d"), (None, "c", None)]
 
 
 def test_a_deleted_folder_takes_its_files_stars_and_visits_along(catalog: Catalog) -> None:

@@ -918,11 +918,11 @@ def test_the_data_of_the_first_revision_is_served_on(tmp_path: Path) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001_first")
         for statement in (
-            "users (username, slug, display_name, email, quota, used)"
-            " VALUES ('Alice', 'alice', '', '', 1000, 3), ('bob', 'bob', '', '', 1000, 0)",
-            "folders (id, owner_n, name, is_public, file_count, view_count, updated)"
-            " VALUES ('AAAAAAAAAAA1', 1, 'Shown', 1, 2, 5, :now),"
-            " ('AAAAAAAAAAA2', 1, 'Secret', 0, 0, 0, :now - 1)",
+            "users (username, slug, display_name, email, quota, used, karma, shared) VALUES"
+            " ('Alice', 'alice', '', '', 1000, 3, 1, 1), ('bob', 'bob', '', '', 1000, 0, 0, 0)",
+            "folders (id, owner_n, name, is_public, file_count, view_count, star_count, updated)"
+            " VALUES ('AAAAAAAAAAA1', 1, 'Shown', 1, 2, 5, 1, :now),"
+            " ('AAAAAAAAAAA2', 1, 'Secret', 0, 0, 0, 0, :now - 1)",
             "files (id, folder_n, position, name, title, caption, size, mimetype, sha256, blob)"
             " VALUES ('BBBBBBBBBBB1', 1, 1, 'a', '', '', 1, '', '', 'k1'),"
             " ('BBBBBBBBBBB2', 1, 0, 'b', '', 'c', 2, '', '', 'k2')",

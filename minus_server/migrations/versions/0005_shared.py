@@ -1,4 +1,4 @@
-"""What processes that share a catalog tell each other; how many folders a user has."""
+"""What processes that share a catalog tell each other; what is counted as it comes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,6 +17,11 @@ def upgrade() -> None:
     op.add_column("users", _count("folders"))
     op.execute(
         "UPDATE users SET folders = (SELECT count(*) FROM folders WHERE folders.owner_n = users.n)"
+    )
+    op.add_column("folders", _count("bytes"))
+    op.execute(
+        "UPDATE folders SET bytes ="
+        " (SELECT coalesce(sum(size), 0) FROM files WHERE files.folder_n = folders.n)"
     )
     with op.batch_alter_table("uploads", table_kwargs={"sqlite_autoincrement": True}) as uploads:
         uploads.alter_column("folder_n", existing_type=_NUMBER, nullable=True)
