@@ -4051,7 +4051,7 @@ def _ask(prompt: str) -> str:
 def _run(options: argparse.Namespace, streams: Sequence[IO[str]]) -> int:
     named = ["url", "config", "data", "debug", "username", *_PASSWORDS]
     named += ["allow_http", "cacert", "insecure", "retries"]
-    connected = partial(connect, **{name: getattr(options, name) for name in named}, ask=_ask)
+    settings = {name: getattr(options, name) for name in named}
     how = {name: getattr(options, name) for name in ("on_conflict", "quiet", "jobs", "resume")}
     shell = MinusCLI(None, *streams, **how)
     if options.password:
@@ -4059,6 +4059,17 @@ def _run(options: argparse.Namespace, streams: Sequence[IO[str]]) -> int:
     if options.insecure:
         shell.warn("minus: --insecure: anybody on the way can read and change what is sent")
         warnings.filterwarnings("ignore", "Unverified HTTPS")  # urllib3 says it at each request
+    with contextlib.ExitStack() as opened:
+
+        def connected(**more: Any) -> MinusConnection:
+            return opened.enter_context(contextlib.closing(connect(**settings, **more, ask=_ask)))
+
+        return _act(options, connected, shell)
+
+
+def _act(
+    options: argparse.Namespace, connected: Callable[..., MinusConnection], shell: MinusCLI
+) -> int:
     if options.verify and not options.names and _has_sums(options.verify):
         shell.verify_sums(options.verify)
     elif options.share:
