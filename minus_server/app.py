@@ -223,7 +223,7 @@ def _busy(request: Request, error: Exception) -> Response:
     if not is_busy(error):
         return _operating_system(request, error)
     request.app.state.meter.catalog_failed()
-    return _unavailable(request, "The catalog is busy.", 1)
+    return _unavailable(request, "The catalog is busy or away.", 1)
 
 
 def _away(request: Request, error: Exception) -> Response:

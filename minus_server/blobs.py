@@ -7,6 +7,7 @@ them in a folder. The service's own, `store.Store`, finds small ones in the cata
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
@@ -21,6 +22,9 @@ HEAD = 512  # bytes at the beginning, to tell a picture by
 _AHEAD = 32 << 20  # bytes
 _READ = 1 << 20  # bytes at once
 _WRITE = 128 << 10  # bytes at once: for more, Linux takes large pages, and those it has are cold
+
+
+KEY = re.compile(r"=?[A-Za-z0-9_-]{1,64}")  # as one is made, here or in `store`
 
 
 class BlobMissing(Exception):
@@ -158,14 +162,20 @@ class FolderBlobs:
             _flush_folder(self._blobs)
 
     def _place(self, key: str) -> Path:
-        return self._blobs / key[:1] / key
+        return self._blobs / key[:1] / _checked(key)
+
+    def _part(self, key: str) -> Path:
+        return self._incoming / _checked(key)
+
+    def _beside(self, key: str) -> Path:
+        return self._derived / key[:1] / _checked(key)
 
     def create(self, key: str | None = None) -> "FolderWriter":
         key = key or new_secret()
-        return FolderWriter(key, self._incoming / key, self._place(key))
+        return FolderWriter(key, self._part(key), self._place(key))
 
     def resume(self, key: str, size: int) -> "FolderWriter":
-        part, place = self._incoming / key, self._place(key)
+        part, place = self._part(key), self._place(key)
         if place.exists():  # it was whole, and nothing was told of it
             part = place
         writer = FolderWriter(key, part, place, resume=size)
@@ -175,11 +185,11 @@ class FolderBlobs:
         return writer
 
     def forget(self, key: str) -> None:
-        (self._incoming / key).unlink(missing_ok=True)
+        self._part(key).unlink(missing_ok=True)
 
     def open_begun(self, key: str) -> BinaryIO:
         try:
-            return (self._incoming / key).open("rb")
+            return self._part(key).open("rb")
         except FileNotFoundError:
             return self.open(key)  # it is whole, and nothing was told of it
 
@@ -212,16 +222,16 @@ class FolderBlobs:
         self.delete_derived(key)
 
     def delete_derived(self, key: str) -> None:
-        shutil.rmtree(self._derived / key[:1] / key, ignore_errors=True)
+        shutil.rmtree(self._beside(key), ignore_errors=True)
 
     def derived(self, key: str, kind: str) -> bytes | None:
         try:
-            return (self._derived / key[:1] / key / kind).read_bytes()
+            return (self._beside(key) / kind).read_bytes()
         except FileNotFoundError:
             return None
 
     def keep_derived(self, key: str, kind: str, data: bytes) -> None:
-        place = self._derived / key[:1] / key / kind
+        place = self._beside(key) / kind
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = place.with_name(f"{kind}.{new_secret()}")
         part.write_bytes(data)
@@ -320,12 +330,21 @@ class FolderWriter:
 
 
 def _names(folder: Path, before: float | None) -> Iterator[str]:
-    """What is in a folder; with `before` what was not changed since."""
+    """The keys that name what is in a folder; with `before` what was not changed since."""
     with os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):  # it went while we looked
-                if before is None or entry.stat().st_mtime < before:
+                is_old = before is None or entry.stat().st_mtime < before
+                if is_old and KEY.fullmatch(entry.name):
                     yield entry.name
+
+
+def _checked(key: str) -> str:
+    """A key as they are made. Rows tell them, which may have come from elsewhere: one that is a
+    path must lead nowhere. Raises BlobMissing"""
+    if KEY.fullmatch(key) is None:
+        raise BlobMissing(key)
+    return key
 
 
 def _flush_folder(path: Path) -> None:

@@ -46,7 +46,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from minus_server import names
-from minus_server.databases import fits, open_database, plain
+from minus_server.databases import fits, open_database, plain, shown_url
 from minus_server.errors import CannotServe
 from minus_server.meter import Meter
 from minus_server.schema import (
@@ -441,8 +441,8 @@ class Catalog:
             with self.engine.connect() as connection:
                 return _revision(connection)
         except DBAPIError as error:
-            where = self._writer.url.render_as_string(hide_password=True)
             why = " ".join(str(error.orig).split())
+            where = shown_url(self._writer.url)
             raise CannotServe(f"the database {where} cannot be opened: {why}") from None
 
     @contextmanager
@@ -585,11 +585,11 @@ _UPLOADS: Select[Any] = select(*Upload.columns()).select_from(
 _LOCKED_UPLOADS = _UPLOADS.with_for_update(of=uploads)
 
 
-_NAMED = union_all(
-    select(files.c.blob).where(files.c.blob.in_(bindparam("keys", expanding=True))),
-    select(uploads.c.blob).where(
-        uploads.c.blob.in_(bindparam("keys", expanding=True)), uploads.c.file_id.is_(None)
-    ),
+_UNDER_WAY: Any = select(uploads.c.blob).where(
+    uploads.c.blob.in_(bindparam("keys", expanding=True)), uploads.c.file_id.is_(None)
+)
+_NAMED: Any = _UNDER_WAY.union_all(
+    select(files.c.blob).where(files.c.blob.in_(bindparam("keys", expanding=True)))
 )
 _SEQUENCES = text("SELECT name, seq FROM sqlite_sequence")
 _NUMBERED = [table.name for table in metadata.sorted_tables if table is not small]
@@ -1367,12 +1367,16 @@ class Rows:
 
     # --- what no request asks: checking, sweeping, moving ---
 
-    def named(self, keys: Sequence[str]) -> set[str]:
-        """Those of the keys of blobs that a file has, or an upload that became no file yet."""
+    def named(self, keys: Sequence[str], *, unfinished: bool = False) -> set[str]:
+        """Those of the keys of blobs that a file has, or an upload that became no file yet.
+
+        unfinished   the latter alone
+        """
+        query: Any = _UNDER_WAY if unfinished else _NAMED
         found: set[str] = set()
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
-            found.update(row[0] for row in self._db.execute(_NAMED, {"keys": some}))
+            found.update(row[0] for row in self._db.execute(query, {"keys": some}))
         return found
 
     def count_unfinished(self) -> int:
@@ -1483,7 +1487,7 @@ class Rows:
             self._db.execute(text("DELETE FROM sqlite_sequence"))
             change = "INSERT INTO sqlite_sequence (name, seq) VALUES (:name, :number)"
         for name, number in numbers.items():
-            if name in _NUMBERED and number > 0:
+            if name in _NUMBERED and isinstance(number, int) and number > 0:
                 self._db.execute(text(change), {"name": name, "number": number})
 
     def set_revision(self, revision: str) -> None:

@@ -65,9 +65,10 @@ def _strays(service: Service) -> Iterator[str]:
         yield from without_a_row(service, some)
 
 
-def without_a_row(service: Service, keys: Sequence[str]) -> list[str]:
+def without_a_row(service: Service, keys: Sequence[str], *, under_way: bool = False) -> list[str]:
+    """Those that no file and no upload has; with `under_way`, that no upload has."""
     with service.catalog.read() as rows:
-        named = rows.named(keys)
+        named = rows.named(keys, unfinished=under_way)
     return [key for key in keys if key not in named]
 
 

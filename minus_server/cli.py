@@ -107,8 +107,10 @@ def _adduser(arguments: argparse.Namespace) -> int:
 
 
 def _places(arguments: argparse.Namespace) -> "Places":
-    from minus_server.places import Places
+    from minus_server.places import Places, refuse_password
 
+    if arguments.database_url and arguments.database_url != os.environ.get("MINUS_DATABASE_URL"):
+        refuse_password(arguments.database_url)
     return Places(arguments.data, arguments.database_url or None, arguments.blobs or None)
 
 
@@ -237,7 +239,7 @@ def _check(arguments: argparse.Namespace) -> int:
 def _sweep(arguments: argparse.Namespace) -> int:
     from minus_server import keeping
 
-    return keeping.sweep(_places(arguments), dry=arguments.dry_run)
+    return keeping.sweep(_places(arguments), dry=arguments.dry_run, foreign=arguments.foreign)
 
 
 def _copy(arguments: argparse.Namespace) -> int:
@@ -440,6 +442,8 @@ def _parser() -> argparse.ArgumentParser:
     command("check", _check, "read every file and compare it with its SHA-256")
     sweep = command("sweep", _sweep, "remove bytes that no file and no upload has")
     sweep.add_argument("--dry-run", action="store_true", help="only tell what would go")
+    about = "even where none of the bytes is this catalog's: they may be another service's"
+    sweep.add_argument("--foreign", action="store_true", help=about)
     for name, run, about in (
         ("export", _export, "write everything as files for any web server"),
         ("import", _import, "read an export back into a service that is empty"),
@@ -505,7 +509,8 @@ def _main(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         _complain(arguments, _MISSING.format(error))
     except OSError as error:
-        _complain(arguments, f"minus-server: {error}")
+        where = f"{error.filename}: " if error.filename else ""
+        _complain(arguments, f"minus-server: {where}{error.strerror or error}")
     except EOFError:
         print("minus-server: nothing was typed", file=sys.stderr)
     except KeyboardInterrupt:

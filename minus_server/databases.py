@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Protocol, cast
 
 from sqlalchemy import (
+    URL,
     ColumnElement,
     Connection,
     Engine,
@@ -36,6 +37,13 @@ _PRAGMAS = (
     "wal_autocheckpoint=16000",  # pages, 64 MiB, where nobody calls `checkpoint`
 )
 _WRITER_CACHE = "cache_size=-16384"  # KiB: ids are random, so new ones touch many pages
+_NETWORK = {  # a server that went without a word is given up
+    "connect_timeout": BUSY_SECONDS,
+    "tcp_user_timeout": 1000 * BUSY_SECONDS,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
 _KEPT_SECONDS = 1800  # of a connection, then it is made anew: the server may have moved
 _DISK_FULL = "53100"  # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BUSY = ("08", "40", "53", "55P03", "57")  # no connection, races, no resources, locks, shutdown
@@ -114,7 +122,7 @@ class Postgres:
     def __init__(self, url: str) -> None:
         self.writer = create_engine(
             url,
-            connect_args={"connect_timeout": BUSY_SECONDS},
+            connect_args=_NETWORK,
             pool_size=POSTGRES_POOL,
             max_overflow=0,
             pool_timeout=BUSY_SECONDS,
@@ -139,6 +147,20 @@ class Postgres:
         """The server does that by itself."""
 
 
+def shown_url(url: str | URL) -> str:
+    """The address of a database for people: nothing in it is secret."""
+    return make_url(url).set(password=None, query={}).render_as_string()
+
+
+def tells_password(url: str) -> bool:
+    """Tell whether a database's address holds a password, in either place."""
+    try:
+        made = make_url(url)
+    except (ArgumentError, ValueError):
+        return False
+    return bool(made.password or made.query.get("password"))
+
+
 def open_database(url: str) -> Database:
     """Open a database by its SQLAlchemy URL. Raises CannotServe for one that is none of ours."""
     try:
@@ -147,7 +169,7 @@ def open_database(url: str) -> Database:
             return Sqlite(url)
         if kind == "postgresql":
             return Postgres(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise CannotServe("the database's address is no URL, as postgresql+psycopg://…") from None
     except (NoSuchModuleError, ImportError) as error:
         raise CannotServe(f"the database's driver is not installed: {error}") from None

@@ -18,6 +18,7 @@ from typing import Any
 IDLE_SECONDS = 900  # without a request, then the embedded service ends
 START_SECONDS = 45  # for it to start, and for an older one to stop before
 MAX_LOG = 1 << 20  # bytes of its log before it begins anew
+_ELSEWHERE = ("MINUS_DATABASE_URL", "MINUS_BLOBS")  # of another service: one's own is a folder
 _NEEDED = ("granian", "starlette", "sqlalchemy", "alembic", "argon2", "PIL", "jinja2", "zipstream")
 
 
@@ -105,6 +106,7 @@ def _command(data: Path, *command: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [sys.executable, "-m", "minus_server", *command, "--data", str(data)],
             cwd=Path(__file__).parent.parent,  # not the caller's: nothing there is imported
+            env={name: os.environ[name] for name in os.environ if name not in _ELSEWHERE},
             stdin=subprocess.DEVNULL,
             stdout=handle,
             stderr=handle,

@@ -7,7 +7,6 @@ file, small ones too, are `public/iID`.
 
 import gzip
 import json
-import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from minus_server import names
-from minus_server.blobs import Blobs
+from minus_server.blobs import KEY, Blobs
 from minus_server.catalog import Rows
 from minus_server.errors import CannotServe
 from minus_server.moving import Held, Moment, Row
@@ -30,7 +29,6 @@ PUBLIC = "public"
 _KIND = "minus export"
 _END = "end"
 _AT_ONCE = 100  # rows; the bytes of small files with them
-_BLOB = re.compile(rf"{MARK}?[A-Za-z0-9_-]{{1,64}}")
 
 
 def write_rows(rows: Rows, file: BinaryIO) -> int:
@@ -67,21 +65,41 @@ class FromExport:
 
     def _records(self) -> Iterator[tuple[str, Any]]:
         """The lines, the first of them too. Raises CannotServe for what is no whole export."""
-        path, name = self._folder / ROWS, ""
+        path, name, value, count = self._folder / ROWS, "", None, -2
         try:
             with gzip.open(path, "rt", encoding="utf-8") as lines:
                 for line in lines:
                     name, value = json.loads(line)
+                    count += 1
                     yield name, value
         except FileNotFoundError:
             raise CannotServe(f"{self._folder} is no export: it has no {ROWS}") from None
         except (OSError, EOFError, ValueError, TypeError, zlib.error) as error:
             raise CannotServe(f"{path} is damaged: {error}") from None
-        if name != _END:
-            raise CannotServe(f"{path} is cut off")
+        if (name, value) != (_END, count):
+            raise CannotServe(f"{path} is cut off, or rows are missing")
 
     def _rows(self) -> Iterator[tuple[str, Row]]:
-        return ((name, value) for name, value in self._records() if name not in (_KIND, _END))
+        """The rows, but those of unfinished uploads: their bytes did not come along."""
+        for name, row in self._records():
+            if name in (_KIND, _END, "uploads"):
+                continue
+            if not isinstance(row, dict) or not isinstance(row.get("n"), int):
+                raise self._damaged("a row has no number")
+            if name == "users":
+                row["reserved"] = 0
+            elif name == "totals" and row.get("name") == "reserved":
+                row["value"] = 0
+            yield name, row
+
+    def _damaged(self, why: str) -> CannotServe:
+        return CannotServe(f"{self._folder / ROWS} is damaged: {why}")
+
+    def read_through(self) -> None:
+        """Raises CannotServe where the rows are damaged."""
+        for name, row in self._rows():
+            if name == "files":
+                self._file(row)
 
     def files(self, after: int) -> Iterator[Held]:
         for name, row in self._rows():
@@ -90,9 +108,14 @@ class FromExport:
 
     def _file(self, row: Row) -> _File:
         """A file of the rows, which are not believed where they name places."""
-        if not (names.is_id(row["id"]) and _BLOB.fullmatch(row["blob"])):
-            raise CannotServe(f"{self._folder / ROWS} is damaged: a file has no right id")
-        return _File(row["n"], row["id"], row["size"], row["sha256"], row["blob"])
+        try:
+            file = _File(row["n"], row["id"], int(row["size"]), row["sha256"], row["blob"])
+            right = names.is_id(file.id) and KEY.fullmatch(file.blob)
+        except (KeyError, TypeError, ValueError):
+            right = None
+        if not right:
+            raise self._damaged("a file has no right id")
+        return file
 
     def _path(self, file: Held) -> Path:
         return self._folder / PUBLIC / f"i{file.id}"
@@ -109,7 +132,7 @@ class FromExport:
     @contextmanager
     def moment(self) -> Iterator[Moment]:
         kind, numbers = next(self._records())
-        if kind != _KIND:
+        if kind != _KIND or not isinstance(numbers, dict):
             raise CannotServe(f"{self._folder / ROWS} is no export")
         yield Moment(0, numbers, self._batches())
 

@@ -85,7 +85,9 @@ def import_(folder: Path, target: Places, *, verify: bool) -> int:
     """Read an export back. -> exit status"""
     from minus_server.exported import FromExport
 
-    return _moved(FromExport(folder), target, verify=verify)
+    source = FromExport(folder)
+    source.read_through()  # before the target is touched
+    return _moved(source, target, verify=verify)
 
 
 def export(places: Places, folder: Path) -> int:
@@ -133,9 +135,11 @@ def _moved(source: "Source", target: Places, *, verify: bool) -> int:
         if not verify:
             return 1 if moved.damaged else 0
         service, progress = open_service(target), Progress("read")
-        status = _told(look(service, moved.damaged, progress), progress)
+        report = look(service, moved.damaged, progress)
+        report.problems += [f"file {file_id}: it is damaged" for file_id in moved.damaged]
+        status = _told(report, progress)
         service.close()
-    return 1 if moved.damaged else status
+    return status
 
 
 def check(places: Places) -> int:
@@ -160,11 +164,11 @@ def _told(report: "Report", progress: Progress) -> int:
     return 1 if report.problems else 0
 
 
-def sweep(places: Places, *, dry: bool) -> int:
+def sweep(places: Places, *, dry: bool, foreign: bool) -> int:
     """Remove what no row names. -> exit status"""
     from minus_server.sweep import sweep as clear
 
-    swept = clear(opened(places), dry=dry)
+    swept = clear(opened(places), dry=dry, foreign=foreign)
     print("would remove:" if dry else "removed:")
     print(f"{swept.blobs} files without a row, {swept.bytes} bytes")
     print(f"{swept.unfinished} unfinished\n{swept.thumbnails} thumbnails of what is gone")

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Protocol
 from minus_server.blobs import BlobMissing, Blobs
 from minus_server.catalog import Rows, Upload
 from minus_server.check import every_file, problem_of
+from minus_server.databases import shown_url
 from minus_server.errors import CannotServe
 from minus_server.places import Places
 from minus_server.service import Service
@@ -202,7 +203,8 @@ class FromService:
     """
 
     def __init__(self, places: Places, service: Service, *, live: bool) -> None:
-        self.name = f"{places.database or places.data} {places.blobs or ''}"
+        where = shown_url(places.database) if places.database else str(places.data)
+        self.name = f"{where} {places.blobs or ''}"
         self._places = places
         self._catalog = service.catalog
         self._service = service

@@ -5,7 +5,17 @@ from pathlib import Path
 
 from minus_server.blobs import Blobs, FolderBlobs
 from minus_server.catalog import Catalog
+from minus_server.databases import tells_password
 from minus_server.errors import CannotServe, NotFound
+
+
+def refuse_password(url: str) -> None:
+    """Raises CannotServe for an argument that tells a password."""
+    if tells_password(url):
+        raise CannotServe(
+            "a password among the arguments is seen by every user of the machine: put it into"
+            " PGPASSWORD, ~/.pgpass or MINUS_DATABASE_URL"
+        )
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class Places:
         """
         if "://" not in place:
             return cls(Path(place).absolute(), None, blobs)
+        refuse_password(place)
         if blobs is None:
             raise CannotServe("a database alone is half a service: say where its bytes are")
         return cls(Path.cwd(), place, blobs)
@@ -77,7 +88,7 @@ class Places:
         """Open the store of all bytes but those that stand with their rows. Raises CannotServe"""
         if self.blobs is None:
             return FolderBlobs(self.data)
-        if "://" not in self.blobs:
+        if "://" not in self.blobs and not self.blobs.startswith("s3:"):
             return FolderBlobs(Path(self.blobs))
         if self.blobs.startswith("s3://"):
             from minus_server.s3 import S3Blobs

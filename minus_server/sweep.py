@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from minus_server.blobs import BlobMissing
 from minus_server.check import batches, without_a_row
+from minus_server.errors import CannotServe
 from minus_server.service import Service
 
 SAFE_SECONDS = 3600  # an upload has its row long before that
@@ -20,17 +21,24 @@ class Swept:
     thumbnails: int = 0
 
 
-def sweep(service: Service, *, dry: bool = False) -> Swept:
+def sweep(service: Service, *, dry: bool = False, foreign: bool = False) -> Swept:
     """Remove what a crash or an upload that was cut off left behind. Works while it runs.
 
     What came within the last hour may be that of an upload whose row comes next: it stays. The
     rows are asked after the bytes were found, so that what is older has its row if it ever gets
     one.
 
-    dry   only count
+    dry       only count
+    foreign   also where none of the bytes there is this catalog's. Raises CannotServe for such a
+              place otherwise: it may be another service's
     """
     before = service.clock() - SAFE_SECONDS
     large, swept = service.blobs.large, Swept()
+    if not (foreign or _is_ours(service)):
+        raise CannotServe(
+            "none of the bytes there belongs to a file of this catalog: are data, database and"
+            " blobs those of one service? Nothing was removed; --foreign does it all the same"
+        )
 
     def whole(key: str) -> None:
         try:
@@ -53,13 +61,29 @@ def sweep(service: Service, *, dry: bool = False) -> Swept:
             large.delete_derived(key)
 
     _each(service, large.keys(before), whole)
-    _each(service, large.incoming(before), unfinished)
+    _each(service, large.incoming(before), unfinished, under_way=True)
     _each(service, large.derived_keys(before), thumbnail)
     return swept
 
 
-def _each(service: Service, keys: Iterable[str], remove: Callable[[str], None]) -> None:
-    """Remove those of the keys that have no row."""
+def _is_ours(service: Service) -> bool:
+    """Tell whether the catalog names any of the bytes, or there are none."""
+    is_empty = True
+    for some in batches(service.blobs.large.keys()):
+        if len(without_a_row(service, some)) < len(some):
+            return True
+        is_empty = False
+    return is_empty
+
+
+def _each(
+    service: Service,
+    keys: Iterable[str],
+    remove: Callable[[str], None],
+    *,
+    under_way: bool = False,
+) -> None:
+    """Remove those of the keys that have no row; for what is under way, none of an upload."""
     for some in batches(keys):
-        for key in without_a_row(service, some):
+        for key in without_a_row(service, some, under_way=under_way):
             remove(key)

@@ -243,7 +243,7 @@ def test_check_names_each_problem_and_counts_strays_apart(own_service: Service) 
     assert told(own_service.run("check")) == (0, f"{read}0 problems\n", "")
 
     missing, longer, shorter, changed, _ = [blob(own_service, row["sha256"]) for row in rows]
-    (own_service.data / "incoming" / "cut off").write_bytes(b"half")
+    (own_service.data / "incoming" / "cut-off").write_bytes(b"half")
     missing.rename(missing.with_name("stray"))
     strays = "2 without a row, of uploads under way or cut off\n"
     ids = [f"file {row['id']} in folder {folder['id']}" for row in rows]
