@@ -335,9 +335,10 @@ class _Loopback:
         return connection
 
     def close(self) -> None:
-        for connection in chain(*self._idle.values()):
-            connection.close()
-        self._idle.clear()
+        for idle in list(self._idle.values()):
+            with contextlib.suppress(IndexError):  # a thread that was stopped may take one
+                while idle:
+                    idle.pop().close()
 
     __del__ = close
 
@@ -1435,8 +1436,11 @@ class MinusFolder(_Identified):
         mark   a local file's path, "" for none; what changes when it does, "" to start over
         """
         whole = None
-        if (_measure(data)[1] or 0) <= RESUMABLE:
+        size = _measure(data)[1]
+        if (size or 0) <= RESUMABLE:
             whole = _beginning(data, RESUMABLE + 1)
+            if progress and size is None:  # reading a pipe took its time: it may be over by now
+                progress(0, None)
             if len(whole) > RESUMABLE:
                 data, whole = cast("IO[bytes]", _Joined(whole, data)), None
         if whole is None and self._api._knows("tus"):

@@ -1,5 +1,6 @@
 """The shell: every command, in the words that its users know."""
 
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -860,6 +861,28 @@ def test_ctrl_c_stops_an_upload_and_nothing_is_stored(
             assert begun.wait(PATIENCE)
             terminal.type("\x03")
             terminal.until(f"interrupted\n{prompt}")
+        terminal.type("bye\n")
+        assert terminal.end()[0] == 0
+    assert remote(signed_in, stuff) == {}
+
+
+def test_an_upload_that_was_stopped_while_its_pipe_was_read_sends_nothing(
+    signed_in: Client, stuff: Row, local: Path
+) -> None:
+    pipe = local / "pipe"
+    os.mkfifo(pipe)
+    prompt = f"(Minus:{signed_in.name}) [/Stuff] : "
+    with Terminal() as terminal:
+        terminal.until("[/] : ")
+        terminal.type("cd Stuff\n")
+        terminal.until(prompt)
+        terminal.type("put pipe\n")
+        with pipe.open("wb", buffering=0) as feeding:
+            feeding.write(b"a beginning")
+            terminal.type("\x03")
+            terminal.until(f"interrupted\n{prompt}")
+        terminal.type("pwd\n")
+        terminal.until("Folder: Stuff\n")
         terminal.type("bye\n")
         assert terminal.end()[0] == 0
     assert remote(signed_in, stuff) == {}
