@@ -36,7 +36,7 @@ from minus_server.blobs import HEAD, BlobMissing
 from minus_server.errors import CannotServe, StoreAway
 from minus_server.names import new_secret
 
-LINK_SECONDS = 300  # that a link leads to a blob
+LINK_SECONDS = 60  # that a link leads to a blob
 PART = 8 << 20  # bytes of the first parts
 _DOUBLED_EVERY = 1000  # parts: 10,000, the most, are then enough for every object that S3 takes
 _CONNECTIONS = 64  # one for each thread that may want one

@@ -448,7 +448,7 @@ def test_a_redirected_file_is_verified_and_the_store_sees_no_token(
     api.close()
 
 
-def test_a_link_forces_type_and_disposition_and_leads_away_only_where_that_is_harmless(
+def test_s46_a_link_forces_type_and_disposition_and_leads_away_only_where_that_is_harmless(
     redirecting: Service,
 ) -> None:
     alice = new_user(redirecting)
@@ -460,7 +460,7 @@ def test_a_link_forces_type_and_disposition_and_leads_away_only_where_that_is_ha
     digest = repr_digest(bytes(70_000))["Repr-Digest"]
     assert answer.headers["Repr-Digest"] == digest
     link = answer.headers["Location"]
-    assert "X-Amz-Expires=300&" in link
+    assert "X-Amz-Expires=60&" in link
     port, target = int(link.split(":")[2].partition("/")[0]), "/" + link.split("/", 3)[3]
     came = Client(redirecting, "", "")
     came.port = port
