@@ -90,6 +90,15 @@ def test_nothing_configured_is_enough(local: Path, data: Path) -> None:
     assert "Traceback" not in log
 
 
+def test_the_places_of_another_service_are_not_those_of_ones_own(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINUS_DATABASE_URL", "postgresql+psycopg://127.0.0.1:1/x")
+    monkeypatch.setenv("MINUS_BLOBS", "s3://nowhere?endpoint=http://127.0.0.1:1")
+    assert run("--list-folders") == (0, "", "")
+    assert (data / "catalog.sqlite3").exists()
+
+
 def test_another_name_is_6(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     why = f"minus: the service on this machine has one account, {OWNER}, not eve\n"
     assert run("--username", "eve", "--list-folders") == (6, "", why)

@@ -298,6 +298,8 @@ def test_rows_that_are_cut_off_or_lead_elsewhere_are_refused(tree: Path, tmp_pat
         (gzip.compress(b"".join(lines[:-1])), "is cut off"),
         (gzip.compress(b"".join(elsewhere)), "is damaged: a file has no right id"),
         (gzip.compress(b"[1]\n"), "is damaged: "),
+        (gzip.compress(b"".join(lines[:2] + lines[3:])), "is cut off, or rows are missing"),
+        (gzip.compress(lines[0] + b'["users",[1]]\n'), "is damaged: a row has no number"),
     ):
         rows.write_bytes(data)
         with pytest.raises(CannotServe, match=re.escape(f"{rows} {why}")):

@@ -1,0 +1,59 @@
+"""Where rows and bytes lie: what is told of it, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from minus_server.blobs import BlobMissing, FolderBlobs
+from minus_server.databases import open_database, shown_url
+from minus_server.errors import CannotServe
+from minus_server.places import Places
+from tests.live import Service
+
+URL = "postgresql+psycopg://bob:hunter2@127.0.0.1:1/x?password=hunter2&sslmode=disable"
+
+
+def test_an_address_is_shown_without_its_secrets() -> None:
+    assert shown_url(URL) == "postgresql+psycopg://bob:***@127.0.0.1:1/x"
+
+
+@pytest.mark.parametrize("url", ["garbage", "postgresql+psycopg://h:port/x", "mysql://h/x"])
+def test_what_is_no_database_of_ours_is_refused_in_a_line(url: str) -> None:
+    with pytest.raises(CannotServe):
+        open_database(url)
+
+
+def test_a_password_among_the_arguments_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data")
+    for url in (URL, URL.replace("bob:hunter2", "bob"), URL.partition("?")[0]):
+        done = service.run("check", "--database-url", url)
+        assert done.returncode != 0
+        assert "PGPASSWORD" in done.stderr
+        assert "hunter2" not in done.stdout + done.stderr
+        with pytest.raises(CannotServe, match="PGPASSWORD"):
+            Places.named(url, "blobs")
+
+
+def test_a_password_in_the_environment_is_taken_and_not_told(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data")
+    service.environment = {"MINUS_DATABASE_URL": URL}
+    done = service.run("check")
+    assert done.returncode != 0
+    assert "127.0.0.1:1/x cannot be opened" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_a_misspelt_object_store_is_no_folder(tmp_path: Path) -> None:
+    for place in ("s3:/bucket", "s3:bucket", "gs://bucket"):
+        with pytest.raises(CannotServe):
+            Places(tmp_path, None, place).open_blobs()
+
+
+@pytest.mark.parametrize("key", ["../x", "/etc/passwd", "a/b", "", "."])
+def test_a_key_that_is_a_path_leads_nowhere(tmp_path: Path, key: str) -> None:
+    blobs = FolderBlobs(tmp_path)
+    for act in (blobs.open, blobs.delete, blobs.forget, blobs.delete_derived, blobs.create):
+        if act == blobs.create and not key:
+            continue  # a new one is made
+        with pytest.raises(BlobMissing):
+            act(key)
