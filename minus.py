@@ -4066,7 +4066,9 @@ def _run(options: argparse.Namespace, streams: Sequence[IO[str]]) -> int:
     with contextlib.ExitStack() as opened:
 
         def connected(**more: Any) -> MinusConnection:
-            return opened.enter_context(contextlib.closing(connect(**settings, **more, ask=_ask)))
+            return opened.enter_context(
+                contextlib.closing(connect(**{**settings, **more}, ask=_ask))
+            )
 
         return _act(options, connected, shell)
 
