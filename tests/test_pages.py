@@ -489,6 +489,7 @@ class Cable:
         for end in (source, target):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+        source.close()  # with bytes unread it resets: who sends would wait for room otherwise
 
     def _count(self, size: int) -> None:
         with self._lock:
