@@ -826,6 +826,7 @@ class Rows:
         return changed.rowcount == 1
 
     def give_unowned_room(self, size: int) -> None:
+        self.lock("totals")  # before the row, as `_add_to_total` does
         value = totals.c.value
         anonymous = totals.c.name == "anonymous"
         self._db.execute(update(totals).where(anonymous).values(value=value - size))
