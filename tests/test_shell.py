@@ -882,7 +882,7 @@ def test_an_upload_that_was_stopped_while_its_pipe_was_read_sends_nothing(
             terminal.type("\x03")
             terminal.until(f"interrupted\n{prompt}")
         terminal.type("pwd\n")
-        terminal.until("Folder: Stuff\n")
+        terminal.until(f"Folder: Stuff\n{prompt}")
         terminal.type("bye\n")
         assert terminal.end()[0] == 0
     assert remote(signed_in, stuff) == {}
