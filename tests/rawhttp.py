@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
+from minus_server.accounts import DEFAULT_QUOTA
 from tests.live import Service
 
 HOST = "127.0.0.1"
@@ -382,7 +383,7 @@ def target(path: str) -> str:
     return path if path.startswith("/") else f"/api/v2/{path}"
 
 
-def new_user(service: Service, stem: str = "wire", quota: int | None = None) -> Client:
+def new_user(service: Service, stem: str = "wire", quota: int = DEFAULT_QUOTA) -> Client:
     name = f"{stem}{next(counter)}"
     service.add_user(name, PASSWORD, quota)
     return Client(service, name, "").limited(ALL)

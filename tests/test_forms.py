@@ -100,10 +100,12 @@ class Browser:
     def drop(self, *files: bytes) -> Answer:
         return self.post("", {"file": files or LETTERS})
 
-    def register(self, stem: str) -> "Browser":
+    def enter(self, stem: str) -> "Browser":
+        """Sign in with a new account."""
         self.name = f"{stem}{next(rawhttp.counter)}"
         self.slug = self.name.lower()
-        answer = self.post("register", credentials(self.name))
+        self.service.add_user(self.name, PASSWORD)
+        answer = self.post("signin", {"username": self.name, "password1": PASSWORD})
         assert (answer.status, list(self.cookies)) == (303, ["sessionid"]), answer.body
         return self
 
@@ -180,18 +182,18 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def alice(site: Service) -> Browser:
-    return Browser(site).register("FormAlice")
+    return Browser(site).enter("FormAlice")
 
 
 @pytest.fixture(scope="module")
 def bob(site: Service) -> Browser:
-    return Browser(site).register("formbob")
+    return Browser(site).enter("formbob")
 
 
 @pytest.fixture(scope="module")
 def ridden(site: Service) -> Browser:
     """Whose cookie pages of other sites would like to use."""
-    return Browser(site).register("ridden")
+    return Browser(site).enter("ridden")
 
 
 @pytest.fixture
@@ -364,8 +366,8 @@ def test_a_form_of_a_gallery_works_without_script(
 @answered
 @pytest.mark.parametrize("name", PERSON_FORMS)
 def test_a_form_of_a_person_works_without_script(site: Service, name: str, accept: str) -> None:
-    me = Browser(site).register("formuser")
-    other = Browser(site).register("formother") if name == "follow" else me
+    me = Browser(site).enter("formuser")
+    other = Browser(site).enter("formother") if name == "follow" else me
     me.v2()
     client = new_client(me)[0] if name == "revoke" else ""
     stage = Scene(me, "", "", {"other": other.slug, "me": me.slug, "client": client})
@@ -374,8 +376,8 @@ def test_a_form_of_a_person_works_without_script(site: Service, name: str, accep
 
 @answered
 def test_following_ends_by_a_form(site: Service, accept: str) -> None:
-    me = Browser(site).register("formuser")
-    other = Browser(site).register("formother")
+    me = Browser(site).enter("formuser")
+    other = Browser(site).enter("formother")
     stage = Scene(me, "", "", {"other": other.slug})
     assert me.post(f"u{other.slug}/follow", {}).status == 303
     assert_does(stage, Form("u{other}/unfollow", {}, "u{other}", FOLLOWED, 1, 0), accept)
@@ -393,7 +395,7 @@ def test_the_editor_of_one_gallery_edits_no_other(guest: Browser, bob: Browser) 
 
 
 def test_a_new_password_keeps_this_browser_signed_in_and_no_other(site: Service) -> None:
-    me, elsewhere = Browser(site).register("formuser"), Browser(site)
+    me, elsewhere = Browser(site).enter("formuser"), Browser(site)
     elsewhere.post("signin", credentials(me.name))
     assert elsewhere.page("mine")
     fields = {"old": PASSWORD, "password1": "a new one", "password2": "a new one"}
@@ -403,7 +405,7 @@ def test_a_new_password_keeps_this_browser_signed_in_and_no_other(site: Service)
 
 
 def test_a_client_is_shown_once_works_and_ends_at_once(site: Service) -> None:
-    me = Browser(site).register("formuser")
+    me = Browser(site).enter("formuser")
     key, secret = new_client(me, "a <program>")
     page = me.page("settings")
     assert ("a &lt;program&gt;" in page, key in page, secret in page) == (True, True, False)
@@ -417,7 +419,7 @@ def test_a_client_is_shown_once_works_and_ends_at_once(site: Service) -> None:
 
 
 def test_signing_out_by_form_ends_the_session(site: Service) -> None:
-    me = Browser(site).register("formuser")
+    me = Browser(site).enter("formuser")
     old = dict(me.cookies)
     answer = me.post("signout", {})
     assert (answer.status, answer.headers["Location"], me.cookies) == (303, "/", {})
@@ -1154,7 +1156,8 @@ def test_the_limit_of_a_file_is_for_each_and_not_for_all_of_a_form(small: Servic
 
 
 def test_files_that_fill_the_room_to_the_last_byte_are_taken_by_one_form(small: Service) -> None:
-    me = Browser(small).register("filler")
+    me = Browser(small)
+    assert me.post("register", credentials("filler")).status == 303
     answer = me.drop(*(part("file", bytes(100 * KIB), f"{n}.bin") for n in range(4)))
     assert answer.status == 303, answer.body
     assert_tells(me.drop(part("file", b"x", "x")), 413, "There is no room left", "remove others")
@@ -1178,7 +1181,7 @@ def test_an_address_registers_so_many_accounts_an_hour(small: Service) -> None:
 def test_galleries_for_signed_in_users_only_are_said_on_the_first_page(tmp_path: Path) -> None:
     options = ("--anonymous", "off", "--registration", "open")
     with running(tmp_path / "data", *options) as service:
-        guest, alice = Browser(service), Browser(service).register("alice")
+        guest, alice = Browser(service), Browser(service).enter("alice")
         page = guest.page("")
         assert ('type="file"' in page, "Sign in to upload" in page, "curl" in page) == (
             False, True, False,
@@ -1332,7 +1335,7 @@ def test_a_page_of_another_site_drops_nothing_and_takes_no_editor_id(
 
 @pytest.mark.parametrize("path", ["settings/clients", "settings/profile", "settings/password"])
 def test_a_token_of_the_api_is_no_session_on_the_pages(site: Service, path: str) -> None:
-    owner = Browser(site).register("tokens")
+    owner = Browser(site).enter("tokens")
     token = {"Authorization": f"Bearer {owner.v2().token}", "Accept": JSON}
     before = dump(site)
     assert Browser(site).get("settings", **token).status == 401
@@ -1341,7 +1344,7 @@ def test_a_token_of_the_api_is_no_session_on_the_pages(site: Service, path: str)
 
 
 def test_a_drop_that_fails_stands_in_no_history(site: Service) -> None:
-    owner = Browser(site).register("ghost")
+    owner = Browser(site).enter("ghost")
     assert owner.send("PUT", "bad%01name", {"Accept": "*/*"}, b"x").status == 400
     assert json.loads(owner.get("api/MyGalleries.json").body)["galleries"] == []
 

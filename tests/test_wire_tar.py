@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tarfile
 from datetime import datetime
-from http.client import HTTPConnection, IncompleteRead
+from http.client import HTTPConnection, IncompleteRead, RemoteDisconnected
 from pathlib import Path
 from urllib.parse import quote
 
@@ -298,9 +298,10 @@ def test_a_lost_blob_ends_the_stream_short_and_the_log_has_one_line(
     path = blob_of(own, rows[1])
     path.unlink() if harm == "missing" else path.write_bytes(b"x" * 100_000)
     target = f"folders/{folder['id']}/tar" if kind == "tar" else f"/m{folder['id']}.zip"
-    with pytest.raises(IncompleteRead) as cut:
+    # what stood in the line's buffers may be lost with it, the head of the answer too
+    with pytest.raises((IncompleteRead, RemoteDisconnected)) as cut:
         own.call("GET", target, own.bearer())
-    assert len(cut.value.partial) < 600_000
+    assert len(getattr(cut.value, "partial", b"")) < 600_000
     assert own.get("activeuser")["slug"] == own.slug
     assert own.service.stop() == 0
     log = own.service.log().splitlines()

@@ -182,11 +182,10 @@ class User(Caller):
         return Client(self.service, self.name, "").limited(rawhttp.ALL)
 
 
-def registered(service: Service, stem: str) -> User:
-    """A new user of a service where anyone may register."""
+def newcomer(service: Service, stem: str) -> User:
+    """A new user, signed in."""
     name = f"{stem}{next(rawhttp.counter)}"
-    params = {"username": name, "email": "", "password1": PASSWORD, "password2": PASSWORD}
-    assert Caller(service).send("POST", "login/register", params).body == SUCCESS
+    service.add_user(name, PASSWORD)
     return User(service, name)
 
 
@@ -229,18 +228,18 @@ def guest(site: Service) -> Caller:
 @pytest.fixture(scope="module")
 def alice(site: Service) -> User:
     """A user with capitals in the name."""
-    return registered(site, "GalleryAlice")
+    return newcomer(site, "GalleryAlice")
 
 
 @pytest.fixture(scope="module")
 def bob(site: Service) -> User:
-    return registered(site, "gallerybob")
+    return newcomer(site, "gallerybob")
 
 
 @pytest.fixture
 def user(site: Service) -> User:
     """A user of the test's own."""
-    return registered(site, "galleryuser")
+    return newcomer(site, "galleryuser")
 
 
 @pytest.fixture
@@ -1193,7 +1192,7 @@ def test_garbage_for_a_page_is_refused_or_ignored(bob: User, page: str) -> None:
 def test_what_was_visited_while_signed_in_stands_in_the_history(
     site: Service, alice: User, bob: User, gallery: Gallery, way: str
 ) -> None:
-    user = registered(site, "galleryvisitor")
+    user = newcomer(site, "galleryvisitor")
     theirs = alice.create()
     alice.save(theirs.editor, name="Theirs")
     own = user.create()
@@ -1241,7 +1240,7 @@ def test_a_gallery_that_is_gone_is_deleted_in_the_history(
 def test_the_feed_has_the_public_galleries_of_those_one_follows(
     site: Service, user: User, alice: User
 ) -> None:
-    star = registered(site, "GalleryStar")
+    star = newcomer(site, "GalleryStar")
     galleries = [star.create() for _ in range(2)]
     star.create()
     alice.send("GET", f"set_public/{alice.create().editor}")
@@ -1262,7 +1261,7 @@ def test_the_feed_has_the_public_galleries_of_those_one_follows(
 
 
 def test_the_feed_is_paged(site: Service, user: User) -> None:
-    star = registered(site, "gallerystar")
+    star = newcomer(site, "gallerystar")
     user.v2.ok("POST", f"users/{user.slug}/following", {"slug": star.slug})
     made = [star.create().reader for _ in range(21)][::-1]
     for reader in made:
@@ -1613,7 +1612,7 @@ def test_an_address_makes_so_many_galleries_an_hour(tmp_path: Path) -> None:
             headers = {"X-Forwarded-For": f"198.51.100.{number}"}
             assert guest.send("GET", "CreateGallery", headers=headers).status == 429
         guest.upload(made.editor)
-        alice = registered(service, "limited")
+        alice = newcomer(service, "limited")
         for drop in drops(alice):
             assert drop().status in (200, 201)
 
@@ -1654,7 +1653,7 @@ def test_an_anonymous_file_may_be_so_large(tmp_path: Path) -> None:
     options = ("--anonymous-file", "1k", "--anonymous-days", "1")
     with running(tmp_path / "data", *options) as service:
         guest = Caller(service)
-        alice = registered(service, "limited")
+        alice = newcomer(service, "limited")
         made, own = guest.create(), alice.create()
         large = bytes(1025)
         for content_type, body in (
@@ -1692,7 +1691,7 @@ def test_all_anonymous_files_together_may_be_so_large(tmp_path: Path) -> None:
         assert error_of(answer) == (413, "quota_exceeded")
         assert guest.call("PUT", "/a.png", CURL, bytes(600)).status == 413
         assert (guest.names(first.reader), guest.names(second.reader)) == (["a.txt"], [])
-        alice = registered(service, "limited")
+        alice = newcomer(service, "limited")
         alice.upload(alice.create().editor, bytes(600))
         assert guest.send("POST", "DeleteGallery", {"id": first.editor}).status == 200
         guest.upload(second.editor, bytes(600), "b.txt")
@@ -1702,7 +1701,7 @@ def test_galleries_without_an_account_can_be_switched_off(tmp_path: Path) -> Non
     with running(tmp_path / "data", "--anonymous", "off") as service:
         for drop in drops(Caller(service)):
             assert drop().status == 403
-        alice = registered(service, "limited")
+        alice = newcomer(service, "limited")
         for drop in drops(alice):
             assert drop().status in (200, 201)
         assert len(alice.shown("pane/mine.json")) == 4
