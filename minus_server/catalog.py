@@ -1253,10 +1253,6 @@ class Rows:
             found.update((row[1], bytes(row[0])) for row in self._all(named))
         return found
 
-    def small_keys(self) -> list[str]:
-        query = select(files.c.blob).join(small, small.c.n == files.c.n)
-        return [row[0] for row in self._all(query)]
-
     def files_of(self, folder_n: int, offset: int, limit: int) -> list[File]:
         """A page of the folder's files, in the folder's order."""
         found = self._all(_FILES_IN_ORDER, folder_n=folder_n, offset=offset, limit=limit)
@@ -1367,6 +1363,11 @@ class Rows:
         return [File.of(row) for row in self._all(query)]
 
     # --- what no request asks: checking, sweeping, moving ---
+
+    def some_keys(self, after: str, limit: int) -> list[str]:
+        """The keys of blobs of files that sort behind `after`, a few of them."""
+        query = select(files.c.blob).where(files.c.blob > after).order_by(files.c.blob)
+        return [row[0] for row in self._all(query.limit(limit))]
 
     def named(self, keys: Sequence[str], *, unfinished: bool = False) -> set[str]:
         """Those of the keys of blobs that a file has, or an upload that became no file yet.

@@ -72,6 +72,7 @@ def _options(arguments: argparse.Namespace) -> "Options":
         tls=None if cert is None else (cert, key),
         workers=arguments.workers,
         drain=arguments.drain,
+        foreign=arguments.foreign,
         metrics=arguments.metrics,
         log=Style(arguments.log_format, arguments.access_log == "on"),
         argv=tuple(arguments.argv),
@@ -360,6 +361,8 @@ def _operation_options(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--workers", type=_workers, default=1, metavar="N", help=about)
     about = "seconds that a stop goes on to accept while /readyz says no (default: 0)"
     serve.add_argument("--drain", type=_drain, default=0, metavar="SECONDS", help=about)
+    about = "serve though no file has its bytes there: --blobs is not forgotten, they are lost"
+    serve.add_argument("--foreign", action="store_true", help=about)
     about = "tell Prometheus there; a port alone is this machine's (default: off)"
     serve.add_argument("--metrics", type=_place, metavar="HOST:PORT", help=about)
     for name, ways, about in (

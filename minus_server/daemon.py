@@ -121,6 +121,7 @@ def serve(options: Options) -> int:
             options.places, policy=options.policy, meter=figures.meter, alone=alone
         )
         try:
+            _check_bytes(options, service)
             if not options.places.is_shared:
                 service.resumables.recover()
             asyncio.run(_Served(options, held, service, figures, lock).run())
@@ -141,6 +142,16 @@ def _check(options: Options) -> None:
         raise CannotServe("--workers and --idle-exit do not go together")
     if options.tls is not None:
         _check_pair(*options.tls)
+
+
+def _check_bytes(options: Options, service: Service) -> None:
+    """Raises CannotServe where the bytes of the catalog's files are not: --blobs is forgotten."""
+    if options.foreign or options.embedded or not service.blobs.is_another_catalogs():
+        return
+    raise CannotServe(
+        f"none of the files that the catalog knows has its bytes in {options.places.shown_blobs}:"
+        " say with --blobs where they are; --foreign serves all the same"
+    )
 
 
 def _check_pair(cert: Path, key: Path) -> None:

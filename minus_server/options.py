@@ -16,6 +16,7 @@ class Options:
 
     workers  processes that share the port; 1: this one
     drain    seconds that a stop goes on to accept, so that a proxy sees it coming
+    foreign  serve though the bytes of the catalog's files are not where they should be
     metrics  host and port where the figures are told, None nowhere
     argv     the arguments that said all this
     """
@@ -29,6 +30,7 @@ class Options:
     tls: tuple[Path, Path] | None = None  # certificate with its chain, key
     workers: int = 1
     drain: int = 0
+    foreign: bool = False
     metrics: tuple[str, int] | None = None
     log: Style = field(default_factory=Style)
     argv: tuple[str, ...] = ()

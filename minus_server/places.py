@@ -84,6 +84,11 @@ class Places:
         finally:
             catalog.close()
 
+    @property
+    def shown_blobs(self) -> str:
+        """Where the bytes are, for people."""
+        return self.blobs or str(self.data)
+
     def open_blobs(self) -> Blobs:
         """Open the store of all bytes but those that stand with their rows. Raises CannotServe"""
         if self.blobs is None:

@@ -15,6 +15,8 @@ from minus_server.catalog import Catalog
 
 MARK = "="  # not among KEY_LETTERS, with which the folder's keys are made
 
+_LOOKED_FOR = 8
+
 
 def small_key(file_id: str) -> str:
     """The key of a small file's bytes; keys made later sort behind, side by side in the index."""
@@ -89,11 +91,25 @@ class Store:
     def keep_derived(self, key: str, kind: str, data: bytes) -> None:
         self.large.keep_derived(key, kind, data)
 
-    def keys(self, before: float | None = None) -> Iterator[str]:
-        yield from self.large.keys(before)
+    def is_another_catalogs(self) -> bool:
+        """Tell whether the catalog names large blobs and some of them, looked for, are not there.
+
+        Then the place is not the one where this catalog's bytes are kept, or they are lost.
+        """
         with self._catalog.read() as rows:
-            small = rows.small_keys()
-        yield from small
+            keys = rows.some_keys(f"{MARK}z", _LOOKED_FOR)  # behind each small one, in any order
+        return bool(keys) and not any(map(self._is_there, keys))
+
+    def _is_there(self, key: str) -> bool:
+        try:
+            self.large.size(key)
+        except BlobMissing:
+            return False
+        return True
+
+    def keys(self, before: float | None = None) -> Iterator[str]:
+        """The keys of large blobs; the small ones are where their rows are."""
+        return self.large.keys(before)
 
     def incoming(self, before: float | None = None) -> list[str]:
         """The keys of large blobs under way, or cut off."""

@@ -118,7 +118,9 @@ class Service:
     def places(self) -> Places:
         """Where it keeps what."""
         told = self.environment
-        return Places(self.data, told.get("MINUS_DATABASE_URL"), told.get("MINUS_BLOBS"))
+        return Places(
+            self.data, told.get("MINUS_DATABASE_URL") or None, told.get("MINUS_BLOBS") or None
+        )
 
     @contextmanager
     def rows(self) -> Iterator[Connection]:

@@ -3,8 +3,12 @@
 import os
 from pathlib import Path
 
+from sqlalchemy import select
+
 from minus_server.catalog import Catalog
 from minus_server.places import Places
+from minus_server.schema import files, small
+from minus_server.service import Service
 
 BACKEND = os.environ.get("MINUS_TEST_BACKEND", "sqlite")
 
@@ -32,3 +36,10 @@ def places(data: Path) -> Places:
     """Fresh places for rules and stores that are tested without a service."""
     found = elsewhere()
     return Places(data, found.get("MINUS_DATABASE_URL"), found.get("MINUS_BLOBS"))
+
+
+def stored(service: Service) -> list[str]:
+    """The keys of all blobs: those of large ones, then those that stand with their rows."""
+    query = select(files.c.blob).join(small, small.c.n == files.c.n)
+    with service.catalog.read() as rows:
+        return [*service.blobs.large.keys(), *rows.connection.execute(query).scalars()]

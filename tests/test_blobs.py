@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Select
+from sqlalchemy import Select, select, update
 
 from minus_server.blobs import MAX_SMALL, BlobMissing, Blobs, FolderBlobs
 from minus_server.catalog import Catalog, IntegrityError, Rows
@@ -17,7 +17,7 @@ from minus_server.errors import DigestMismatch, TooLarge
 from minus_server.library import Incoming
 from minus_server.names import KEY_LETTERS, new_id
 from minus_server.s3 import S3Blobs
-from minus_server.schema import UNPLACED
+from minus_server.schema import UNPLACED, files, small
 from minus_server.store import MARK, Store, small_key
 from tests.seaweed import new_place
 from tests.test_catalog import add_folder, add_user
@@ -284,12 +284,26 @@ class TestStore(StoreContract):
         assert (found, len(asked)) == (dict(zip(small, contents, strict=True)), 3)
         assert blobs.several([]) == blobs.several([large]) == {}
 
-    def test_the_keys_are_those_of_both_places_and_never_alike(
+    def test_small_and_large_keys_are_never_alike(
         self, blobs: Store, catalog: Catalog, folder_n: int
     ) -> None:
-        keys = {*self.add(catalog, folder_n, b"a", b"b"), self.put(blobs)}
-        assert set(blobs.keys()) == keys
+        keys, large = self.add(catalog, folder_n, b"a", b"b"), self.put(blobs)
+        assert list(blobs.keys()) == [large]
+        assert {key[0] for key in keys} == {MARK}
         assert MARK not in KEY_LETTERS
+
+    def test_bytes_that_lie_elsewhere_are_told_however_many_small_ones_are_there(
+        self, blobs: Store, catalog: Catalog, folder_n: int, tmp_path: Path
+    ) -> None:
+        was = self.add(catalog, folder_n, *(b"%d" % number for number in range(20)))[:3]
+        other = Store(FolderBlobs(tmp_path / "other"), catalog)
+        assert not other.is_another_catalogs()
+        with catalog.write() as rows:
+            for key in was:
+                change = update(files).where(files.c.blob == key)
+                rows.connection.execute(change.values(blob=self.put(blobs)))
+        assert other.is_another_catalogs()
+        assert not blobs.is_another_catalogs()
 
     def test_small_bytes_go_with_their_row_and_what_was_derived_with_delete(
         self, blobs: Store, catalog: Catalog, folder_n: int
@@ -310,7 +324,8 @@ class TestStore(StoreContract):
         for missing in (folder_n + 1, folder_n + 2):
             with pytest.raises(IntegrityError):
                 self.add(catalog, missing, b"a", b"b")
-        assert list(blobs.keys()) == []
+        with catalog.read() as rows:
+            assert rows.connection.execute(select(small)).all() == []
 
     @pytest.mark.parametrize("size", [0, 1, MAX_SMALL, MAX_SMALL + 1, 3 * MAX_SMALL])
     @pytest.mark.parametrize("block", [1000, MAX_SMALL, 1 << 20])

@@ -44,7 +44,7 @@ from minus_server.service import Service, open_service
 from minus_server.sessions import LINK_SECONDS, SESSION_SECONDS
 from tests import rawhttp
 from tests.live import clean_environment
-from tests.stores import places
+from tests.stores import places, stored
 
 HOUR, DAY = 3600, 24 * 3600
 HERE = "192.0.2.1"
@@ -294,8 +294,8 @@ def test_a_save_orders_what_it_names_and_deletes_the_rest(
     now = site.now(folder)
     assert (site.order(folder), now.name, now.file_count) == (left, "New", len(left))
     assert (now.updated, site.unowned()) == (NOW + 60, 10 * len(left) + 1)
-    stored = set(site.service.blobs.keys())
-    assert {letter for letter, blob in blobs.items() if blob in stored} == set(left)
+    kept = set(stored(site.service))
+    assert {letter for letter, blob in blobs.items() if blob in kept} == set(left)
     assert site.order(other) == "z"
 
 
@@ -548,7 +548,7 @@ def test_what_is_removed_gives_its_room_back(
     assert site.unowned() == 100
     remove(site, folder)
     assert site.unowned() == left
-    assert sum(map(site.service.blobs.size, site.service.blobs.keys())) == left
+    assert sum(map(site.service.blobs.size, stored(site.service))) == left
 
 
 def test_removing_the_same_twice_gives_its_room_back_once(site: Site) -> None:
@@ -601,7 +601,7 @@ def test_a_gallery_that_nobody_visits_ends_and_others_stay(
     site.clock.now += 1
     assert (site.galleries.expire(), site.galleries.expire()) == (1, 0)
     assert site.unowned() == 0
-    assert list(site.service.blobs.keys()) == [kept.blob]
+    assert stored(site.service) == [kept.blob]
     (entry,) = site.galleries.timeline("history", bob, 1, 9)[1]
     assert (entry.id, entry.name, entry.last, entry.folder) == (seen.id, "Stuff", NOW + 1, None)
 

@@ -26,7 +26,7 @@ from minus_server.library import Library, Small
 from minus_server.schema import small
 from minus_server.service import Service, open_service
 from tests.rawhttp import png
-from tests.stores import places
+from tests.stores import places, stored
 
 NOW = 1_000_000
 LARGE = b"x" * (MAX_SMALL + 1)
@@ -155,7 +155,7 @@ def test_a_transaction_that_fails_leaves_neither_bytes_nor_row(
     with pytest.raises(ZeroDivisionError):
         alice.put(folder, data)
     monkeypatch.undo()
-    assert list(alice.service.blobs.keys()) == []
+    assert stored(alice.service) == []
     assert alice.library.files(folder, 0, 10) == []
     assert alice.counters() == (0, 1, 0)
 
@@ -176,7 +176,7 @@ def test_a_folder_that_is_deleted_during_an_upload_takes_nothing(
         keep()
     with pytest.raises(NotFound, match=r"There is no such folder\."):
         keep()
-    assert (list(blobs.keys()), blobs.incoming(), alice.counters()) == ([], [], (0, 0, 0))
+    assert (stored(alice.service), blobs.incoming(), alice.counters()) == ([], [], (0, 0, 0))
 
 
 def test_an_upload_is_refused_early_when_it_announces_too_much(service: Service) -> None:
@@ -213,7 +213,7 @@ def test_an_upload_is_refused_at_last_when_another_took_the_room(service: Servic
         alice.library.add_file(
             alice.caller, folder.id, incoming, name="b", caption="", declared_type=""
         )
-    assert list(service.blobs.keys()) == [first.blob]
+    assert stored(service) == [first.blob]
     assert alice.counters()[0] == 5
 
 
@@ -236,7 +236,7 @@ def test_deleting_gives_back_the_room_and_removes_the_bytes(alice: Person) -> No
     assert alice.counters() == (3, 1, 0)
     alice.library.delete_folder(alice.caller, folder.id)
     assert alice.counters() == (1, 0, 0)
-    assert list(alice.service.blobs.keys()) == [files[2].blob]
+    assert stored(alice.service) == [files[2].blob]
     with pytest.raises(NotFound):
         alice.library.linked_file(files[1].id)
 
@@ -253,7 +253,7 @@ def test_small_files_are_kept_together_or_not_at_all(service: Service) -> None:
     ]
     with pytest.raises(QuotaExceeded, match=r"no room left for these files\."):
         alice.library.keep_small(folder, sent * 3, ("id",))
-    assert (alice.counters(), len(list(service.blobs.keys()))) == ((3, 1, 0), 3)
+    assert (alice.counters(), len(stored(service))) == ((3, 1, 0), 3)
     for file in kept:
         with service.catalog.write() as rows:
             digest = hashlib.sha256(service.blobs.open(file.blob).read()).hexdigest()
@@ -261,7 +261,7 @@ def test_small_files_are_kept_together_or_not_at_all(service: Service) -> None:
     alice.library.delete_folder(alice.caller, folder.id)
     with pytest.raises(NotFound, match=r"The folder was deleted meanwhile\."):
         alice.library.keep_small(folder, sent, ("id",))
-    assert (alice.counters(), list(service.blobs.keys())) == ((0, 0, 0), [])
+    assert (alice.counters(), stored(service)) == ((0, 0, 0), [])
 
 
 def test_check_reads_small_files_and_names_what_is_wrong(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from minus_server.databases import open_database, shown_url
 from minus_server.errors import CannotServe
 from minus_server.places import Places
 from tests.live import Service
+from tests.rawhttp import call, new_user
 
 URL = "postgresql+psycopg://bob:hunter2@127.0.0.1:1/x?password=hunter2&sslmode=disable"
 
@@ -57,3 +58,26 @@ def test_a_key_that_is_a_path_leads_nowhere(tmp_path: Path, key: str) -> None:
             continue  # a new one is made
         with pytest.raises(BlobMissing):
             act(key)
+
+
+@pytest.mark.alone
+def test_a_forgotten_place_of_the_bytes_is_said_before_anything_is_served(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data", ("--blobs", str(tmp_path / "bytes")))
+    service.start()
+    alice = new_user(service, "alice")
+    alice.upload(b"small")
+    large = [alice.upload(bytes([n]) * 100_000, f"{n}.bin") for n in range(3)]
+    assert service.stop() == 0
+    done = service.run("serve", "--port", "0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "minus-server: none of the files that the catalog knows has its bytes in"
+        f" {tmp_path / 'data'}: say with --blobs where they are; --foreign serves all the same\n"
+    )
+    service.start()  # where they are
+    assert call(service.port, "GET", f"/i{large[0]['id']}").body == bytes([0]) * 100_000
+    assert service.stop() == 0
+    service.options = ("--foreign",)
+    service.start()
+    assert call(service.port, "GET", f"/i{large[0]['id']}").status != 200
+    assert service.stop() == 0

@@ -54,7 +54,6 @@ SORTED = {
 UNCALLED_ALONE = {"hold_upload", "keep_holding", "let_upload_go", "is_empty"}
 UNCALLED_SHARED = {"unfinished_blobs"}
 UNCALLED = {
-    "small_keys",  # the store's list of all keys, which the commands take page by page
     "upload_by_number",  # of an upload that fails when all its bytes are there
 }
 
