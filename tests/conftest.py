@@ -1,6 +1,7 @@
 """Fixtures: live services and accounts on them; what a skipped test means."""
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -34,6 +35,8 @@ def own_service(tmp_path: Path) -> Iterator[Service]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell began this in its background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     about = "what only SQLite and a folder have: flushes counted, files looked at, one process"
     config.addinivalue_line("markers", f"alone: {about}")
     config.addinivalue_line("markers", "folder: what only bytes in a folder show")

@@ -86,11 +86,17 @@ def call(*args: str | Path, stdin: bytes = b"") -> Done:
     return Done(status, written(out), written(err))
 
 
-def spawn(*args: str | Path) -> "subprocess.Popen[str]":
-    """Start the real command."""
+@contextmanager
+def spawn(*args: str | Path) -> "Iterator[subprocess.Popen[str]]":
+    """Start the real command; it is ended where the test fails."""
     command = [sys.executable, str(MINUS), *map(str, args)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
 
 
 def run(*args: str | Path, stdin: str = "") -> Done:
@@ -134,8 +140,10 @@ def endless(path: Path) -> Iterator[threading.Event]:
 
     thread = threading.Thread(target=feed, daemon=True)
     thread.start()
-    yield begun
-    over.set()
+    try:
+        yield begun
+    finally:
+        over.set()
     thread.join(PATIENCE)
     assert not thread.is_alive()
 
