@@ -13,6 +13,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from minus_server.catalog import Catalog
+
 _names = (f"minus{os.getpid()}n{number}" for number in itertools.count(1))
 
 
@@ -39,12 +41,26 @@ def execute(statement: str) -> None:
         connection.execute(statement.encode())
 
 
-def new_database() -> str:
-    """Make an empty database. -> its URL, as `--database-url` takes it"""
+def new_database(template: str = "template0") -> str:
+    """Make an empty database, or a copy. -> its URL, as `--database-url` takes it"""
     name = next(_names)
-    execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+    execute(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8' STRATEGY FILE_COPY")
     base, _, rest = _address().partition("://")[2].partition("/postgres")
     return f"postgresql+psycopg://{base}/{name}{rest}"
+
+
+@cache
+def _migrated() -> str:
+    """The name of a database with tables, for copies."""
+    catalog = Catalog(new_database())
+    catalog.migrate()
+    catalog.close()
+    return str(catalog.engine.url.database)
+
+
+def database_with_tables() -> str:
+    """Make a database that `minus-server migrate` has seen. -> its URL"""
+    return new_database(_migrated())
 
 
 def drop_database(url: str) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from minus_server.catalog import Catalog
 from minus_server.places import Places
 from minus_server.schema import files, small
 from minus_server.service import Service
@@ -18,13 +17,9 @@ def elsewhere() -> dict[str, str]:
     tables; nothing for SQLite and a folder."""
     if BACKEND == "sqlite":
         return {}
-    from tests.postgres import new_database
+    from tests.postgres import database_with_tables
 
-    url = new_database()
-    catalog = Catalog(url)
-    catalog.migrate()
-    catalog.close()
-    found = {"MINUS_DATABASE_URL": url}
+    found = {"MINUS_DATABASE_URL": database_with_tables()}
     if BACKEND == "postgres+s3":
         from tests.seaweed import new_place
 

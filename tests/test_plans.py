@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from minus_server.catalog import Catalog
 from minus_server.places import Places
 from minus_server.schema import metadata
 from tests.live import Service
-from tests.postgres import database
+from tests.postgres import database_with_tables
 from tests.rawhttp import call
 from tests.recorder import STATEMENTS, Statement, methods, noted, recording
 from tests.session import everything, moved, own_machine
@@ -67,20 +66,10 @@ def asked(
 ) -> Iterator[Asked]:
     """The catalog of a service that has done everything, and what it was asked."""
     folders = [tmp_path_factory.mktemp(request.param) / "data" for _ in range(3)]
-    with ExitStack() as databases:
-        places = [Places(folder) for folder in folders]
-        if request.param == "postgres":
-            places = [Places(folder, _tables(databases)) for folder in folders]
-        yield from _asked(places)
-
-
-def _tables(databases: ExitStack) -> str:
-    """An empty database with tables, until the stack ends. -> its URL"""
-    url = databases.enter_context(database())
-    catalog = Catalog(url)
-    catalog.migrate()
-    catalog.close()
-    return url
+    places = [Places(folder) for folder in folders]
+    if request.param == "postgres":
+        places = [Places(folder, database_with_tables()) for folder in folders]
+    yield from _asked(places)
 
 
 def _asked(places: Sequence[Places]) -> Iterator[Asked]:
