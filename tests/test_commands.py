@@ -4,14 +4,15 @@ import os
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, text
 
+from minus_server.schema import files
 from tests import rawhttp
 from tests.live import Service, clean_environment
 from tests.rawhttp import HOST, MULTIPART, Client, multipart, new_user, part
@@ -38,16 +39,14 @@ def told(done: "subprocess.CompletedProcess[str]") -> tuple[int, str, str]:
 
 def blob(service: Service, sha256: str) -> Path:
     """The file that has the bytes."""
-    with sqlite3.connect(service.data / "catalog.sqlite3") as rows:
-        ((key,),) = rows.execute("SELECT blob FROM files WHERE sha256 = ?", (sha256,)).fetchall()
-    rows.close()
+    with service.rows() as rows:
+        key = rows.execute(select(files.c.blob).where(files.c.sha256 == sha256)).scalar_one()
     return Path(service.data, "blobs", key[:1], key)
 
 
-def change_row(service: Service, statement: str, *values: str) -> None:
-    with sqlite3.connect(service.data / "catalog.sqlite3") as rows:
-        assert rows.execute(statement, values).rowcount == 1
-    rows.close()
+def change_row(service: Service, statement: str, **values: str) -> None:
+    with service.rows() as rows:
+        assert rows.execute(text(statement), values).rowcount == 1
 
 
 def alone(running: Service) -> Client:
@@ -257,8 +256,8 @@ def test_check_names_each_problem_and_counts_strays_apart(own_service: Service) 
     longer.write_bytes(b"\1" * (size + 1))
     shorter.write_bytes(b"")
     changed.write_bytes(b"\3" * (size - 1) + b"\4")
-    change_row(own_service, "UPDATE folders SET file_count = 7 WHERE id = ?", folder["id"])
-    change_row(own_service, "UPDATE users SET used = used + 1 WHERE slug = ?", alice.slug)
+    change_row(own_service, "UPDATE folders SET file_count = 7 WHERE id = :id", id=folder["id"])
+    change_row(own_service, "UPDATE users SET used = used + 1 WHERE slug = :slug", slug=alice.slug)
     problems = (
         f"{lost}{ids[1]}: it has {size + 1} bytes and should have {size}\n"
         f"{ids[2]}: it has 0 bytes and should have {size}\n"

@@ -5,11 +5,10 @@ import json
 import os
 import re
 import socket
-import sqlite3
 import unicodedata
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -19,11 +18,13 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 import pytest
 from PIL import Image
+from sqlalchemy import select, text
 from starlette.requests import Request
 from starlette.routing import Route
 
 from minus_server import pages, web, zips
 from minus_server.app import ROUTES
+from minus_server.schema import failures, limits, metadata
 from tests import rawhttp
 from tests.live import Service
 from tests.rawhttp import (
@@ -122,21 +123,17 @@ def credentials(name: str) -> dict[str, str]:
 
 def ask(service: Service, sql: str, **values: str) -> list[tuple[Any, ...]]:
     """What the catalog has."""
-    path = f"file:{service.data / 'catalog.sqlite3'}?mode=ro"
-    with closing(sqlite3.connect(path, uri=True)) as rows:
-        return list(rows.execute(sql, values))
+    with service.rows() as rows:
+        return list(map(tuple, rows.execute(text(sql), values)))
 
 
-_BESIDE = re.compile(r'INTO "(failures|limits|sqlite_sequence)"')
-
-
-def dump(service: Service) -> tuple[list[str], set[str]]:
-    """All rows but those that count attempts, and the names of all files of bytes."""
-    path = f"file:{service.data / 'catalog.sqlite3'}?mode=ro"
-    with closing(sqlite3.connect(path, uri=True)) as rows:
-        lines = [line for line in rows.iterdump() if not _BESIDE.search(line)]
-    folders = (service.data / "blobs").rglob("*"), (service.data / "incoming").iterdir()
-    return lines, {path.name for paths in folders for path in paths}
+def dump(service: Service) -> tuple[dict[str, list[str]], set[str]]:
+    """All rows but those that count attempts, and the keys of all bytes."""
+    tables = set(metadata.sorted_tables) - {failures, limits}
+    with service.rows() as rows:
+        lines = {table.name: sorted(map(repr, rows.execute(select(table)))) for table in tables}
+    blobs = service.places.open_blobs()
+    return lines, {*blobs.keys(), *blobs.incoming()}
 
 
 @contextmanager

@@ -3,13 +3,12 @@
 import os
 import pty
 import re
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from minus_server import names
 from minus_server.errors import BadRequest
@@ -44,15 +43,15 @@ def cookie(client: Client) -> dict[str, str]:
 
 
 def bytes_left(service: Service) -> list[str]:
-    """The files below the data folder that hold somebody's bytes."""
-    folders = (service.data / name for name in ("blobs", "incoming", "derived"))
-    return [path.name for folder in folders for path in folder.rglob("*") if path.is_file()]
+    """The keys of somebody's bytes that are there."""
+    blobs = service.places.open_blobs()
+    return [*blobs.keys(), *blobs.incoming(), *blobs.derived_keys()]
 
 
 def rows_left(service: Service, *tables: str) -> dict[str, int]:
-    with closing(sqlite3.connect(service.data / "catalog.sqlite3")) as rows:
+    with service.rows() as rows:
         return {
-            table: rows.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+            table: rows.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()  # noqa: S608
             for table in tables
         }
 
