@@ -596,7 +596,7 @@ def test_s14_no_list_has_endless_pages(kit: Kit, monkeypatch: pytest.MonkeyPatch
 def test_s14_drips_end(
     kit: Kit, local: Path, monkeypatch: pytest.MonkeyPatch, attack: str, road: str
 ) -> None:
-    monkeypatch.setattr(minus, "DEADLINE", 0.3)
+    monkeypatch.setattr(minus, "DEADLINE", 0.7)
     monkeypatch.setattr(hostile, "DRIP_SECONDS", 0.02)
     done = ROADS[road](kit, attack)
     assert done.status == (5 if road in ("library", "--get") else 11)
