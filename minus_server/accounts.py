@@ -93,9 +93,10 @@ class Accounts:
         self, name: str, password: str, quota: int = DEFAULT_QUOTA, email: str = ""
     ) -> None:
         """Make an account. Raises BadRequest where the name is taken or no name."""
+        known = names.username(name)
         secret = self._argon2.hash(names.password(password))
         try:
-            self._add_user(names.username(name), secret, quota, email)
+            self._add_user(known, secret, quota, email)
         except IntegrityError:
             raise _taken() from None
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 CHECKS = (("ruff", "format", "--check", "."), ("ruff", "check", "."), ("mypy",))
-PYTEST = ("pytest", "--numprocesses=3", "--dist=loadfile")
+PYTEST = ("pytest", "--numprocesses=4", "--dist=loadfile")
 ELSEWHERE = ("postgres", "postgres+s3")
 AGAIN = ("test_catalog", "test_blobs", "test_concurrency", "test_resumable", "test_wire_*")
 

@@ -73,7 +73,7 @@ class Service:
         assert found, line
         self.url, self.port = found[1], int(found[2])
         if not self.api_key:
-            with self._opened() as service:
+            with self.opened() as service:
                 self.api_key, self.api_secret = service.accounts.add_client("tests")
 
     def line(self) -> str:
@@ -95,7 +95,7 @@ class Service:
 
     def add_user(self, name: str, password: str, quota: int = DEFAULT_QUOTA) -> None:
         """Make an account, as the operator's command does, but with a hash that takes no time."""
-        with self._opened() as service, service.catalog.write() as rows:
+        with self.opened() as service, service.catalog.write() as rows:
             rows.add_user(
                 username=name,
                 slug=slug(name),
@@ -107,7 +107,8 @@ class Service:
             )
 
     @contextmanager
-    def _opened(self) -> Iterator[Opened]:
+    def opened(self) -> Iterator[Opened]:
+        """What it keeps, in this process: the rules without their commands."""
         service = open_service(self.places)
         try:
             yield service

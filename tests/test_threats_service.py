@@ -33,6 +33,7 @@ from minus_server import names
 from minus_server.api_v2 import ENDPOINTS
 from minus_server.app import ROUTES
 from minus_server.catalog import Catalog
+from minus_server.errors import BadRequest
 from minus_server.meter import Meter
 from minus_server.throttle import SignIns
 from tests import rawhttp
@@ -1036,7 +1037,7 @@ def test_s43_nobody_is_there_from_the_start_and_names_do_not_collide(
             answer = call(own_service.port, "POST", "/api/SignIn", kind, body)
             assert answer.status == 429 or answer.json()["success"] is False
     own_service.add_user("Alice", PASSWORD)
-    for name in (
+    alike = (
         "alice",
         "ALICE",
         "\uff21lice",
@@ -1045,9 +1046,11 @@ def test_s43_nobody_is_there_from_the_start_and_names_do_not_collide(
         "al\u0131ce",
         "alice ",
         "\ufb01",
-    ):
-        done = own_service.run("adduser", name, stdin=f"{PASSWORD}\n")
-        assert done.returncode == 1, name
+    )
+    with own_service.opened() as service:
+        for name in alike:
+            with pytest.raises(BadRequest):
+                service.accounts.add_user(name, PASSWORD)
     done = own_service.run("adduser", "short", stdin="1234567\n")
     assert (done.returncode, "shorter than 8" in done.stderr) == (1, True)
     assert own_service.run("users").stdout.count("\n") == 2
