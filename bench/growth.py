@@ -34,6 +34,22 @@ _ITEMS = 1_000  # of a gallery's page
 _SIZE = 1_000  # bytes that each file is said to have
 
 Ask = tuple[str, str, bytes | None]
+Turn = Callable[[int], Ask]  # the request of each turn
+
+
+def _get(path: str) -> Turn:
+    return lambda _: ("GET", path, None)
+
+
+def _of_list(path: str, size: int, end: str) -> dict[str, Turn]:
+    """What is asked of a list of so many, of which `end` is a place near its end."""
+    paged = f"{path}?per_page={_PAGE}"
+    return {
+        "page, first": _get(f"{paged}&page=1"),
+        "page, last": _get(f"{paged}&page={size // _PAGE}"),
+        "cursor, front": _get(f"{paged}&cursor="),
+        "cursor, end": _get(f"{paged}&cursor={end}"),
+    }
 
 
 def _folder(rows: Rows, owner: int, name: str, files: int = 0) -> tuple[str, int]:
@@ -48,6 +64,7 @@ def _folder(rows: Rows, owner: int, name: str, files: int = 0) -> tuple[str, int
         updated=1,
         last_visit=1,
         file_count=files,
+        bytes=files * _SIZE,
     )
     return folder_id, n
 
@@ -114,41 +131,30 @@ def _account(service: Service, size: int) -> str:
     return names.cursor_of((ns[-_PAGE - 1],))
 
 
-def _of_folder(size: int, known: dict[str, str]) -> Iterator[tuple[str, Callable[[int], Ask]]]:
-    """What is asked of a folder: words, and the request of each turn."""
+def _of_folder(size: int, known: dict[str, str]) -> dict[str, Turn]:
+    """What is asked of a folder."""
     files = f"/api/v2/folders/{known['id']}/files"
-    paths = {
-        "page, first": f"{files}?per_page={_PAGE}&page=1",
-        "page, last": f"{files}?per_page={_PAGE}&page={size // _PAGE}",
-        "cursor, front": f"{files}?per_page={_PAGE}&cursor=",
-        "cursor, end": f"{files}?per_page={_PAGE}&cursor={known['end']}",
-        "find a name": f"{files}?name={size // 2:07}.bin&cursor=",
-        "a glob, 50 fit first": f"{files}?match=*7.bin&cursor=",
-        "a glob, one fits": f"{files}?match=*{size // 2:06}.bin&cursor=",
-        "gallery, first page": f"/m{known['id']}",
-        "gallery, last page": f"/m{known['id']}?page={-(-size // _ITEMS)}",
-        "item in the middle": f"/l{known['item']}",
+    return {
+        **_of_list(files, size, known["end"]),
+        "find a name": _get(f"{files}?name={size // 2:07}.bin&cursor="),
+        "a glob, 50 fit first": _get(f"{files}?match=*7.bin&cursor="),
+        "a glob, one fits": _get(f"{files}?match=*{size // 2:06}.bin&cursor="),
+        "gallery, first page": _get(f"/m{known['id']}"),
+        "gallery, last page": _get(f"/m{known['id']}?page={-(-size // _ITEMS)}"),
+        "item in the middle": _get(f"/l{known['item']}"),
+        "upload of 1 KB": lambda turn: ("PUT", f"{files}/new{turn}.bin", b"x" * _SIZE),
     }
-    for words, path in paths.items():
-        yield words, lambda _, path=path: ("GET", path, None)  # type: ignore[misc]
-    yield "upload of 1 KB", lambda turn: ("PUT", f"{files}/new{turn}.bin", b"x" * _SIZE)
 
 
-def _of_account(name: str, size: int, end: str) -> Iterator[tuple[str, Callable[[int], Ask]]]:
+def _of_account(name: str, size: int, end: str) -> dict[str, Turn]:
     """What is asked of an account."""
     folders = f"/api/v2/users/{name}/folders"
-    paths = {
-        "folders: page, first": f"{folders}?per_page={_PAGE}&page=1",
-        "folders: page, last": f"{folders}?per_page={_PAGE}&page={size // _PAGE}",
-        "folders: cursor, front": f"{folders}?per_page={_PAGE}&cursor=",
-        "folders: cursor, end": f"{folders}?per_page={_PAGE}&cursor={end}",
-        "folders: find a name": f"{folders}?name=F{size // 2}&cursor=",
-    }
-    for words, path in paths.items():
-        yield words, lambda _, path=path: ("GET", path, None)  # type: ignore[misc]
+    asked = _of_list(folders, size, end)
+    asked["find a name"] = _get(f"{folders}?name=F{size // 2}&cursor=")
+    return {f"folders: {words}": ask for words, ask in asked.items()}
 
 
-def _median(wire: Wire, ask: Callable[[int], Ask], rounds: int, numbers: Iterator[int]) -> float:
+def _median(wire: Wire, ask: Turn, rounds: int, numbers: Iterator[int]) -> float:
     """Of so many rounds after one to warm up; NaN where the service says that it is too much."""
     try:
         wire.ask(*ask(next(numbers)))
@@ -161,17 +167,18 @@ def _measure(
     service: Running, known: dict[str, Any], rounds: int, only: str
 ) -> Iterator[tuple[str, int, float]]:
     """Each request's words, how much is there, seconds."""
-    numbers = count(time.time_ns())
-    client = tuple(known["client"])
-    for size in FILES:
-        wire = Wire(service.port, service.token("files", client))
-        for words, ask in _of_folder(size, known["files"][str(size)]):
-            if only in words:
-                yield words, size, _median(wire, ask, rounds, numbers)
-        wire.close()
-    for size in FOLDERS:
-        wire = Wire(service.port, service.token(f"folders{size}", client))
-        for words, ask in _of_account(f"folders{size}", size, known["folders"][str(size)]):
+    numbers, client = count(time.time_ns()), tuple(known["client"])
+    asked = [
+        *(("files", size, _of_folder(size, known["files"][str(size)])) for size in FILES),
+        *(
+            (name, size, _of_account(name, size, known["folders"][str(size)]))
+            for size in FOLDERS
+            for name in [f"folders{size}"]
+        ),
+    ]
+    for name, size, turns in asked:
+        wire = Wire(service.port, service.token(name, client))
+        for words, ask in turns.items():
             if only in words:
                 yield words, size, _median(wire, ask, rounds, numbers)
         wire.close()
