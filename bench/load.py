@@ -3,6 +3,7 @@
 A list of 50 files, a file of 1 KB got, one of 1 KB put; by 1, 8 and 64 clients, each with a
 connection that stays; on SQLite and on PostgreSQL, and there with two processes. In the same minute
 a yardstick: nginx with a file of 1 KB under the same load, and flushes to the disk one by one.
+With --profile, where one process spends its time under 8 clients; needs py-spy.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from typing import Any
 
 from bench.measure import BenchError, cpu_seconds
 from bench.peers import nginx, program
+from bench.profiling import record, shares
 from bench.scaled import BACKENDS, PASSWORD, Running, Wire, backend, rules, served
 
 CLIENTS = 1, 8, 64
@@ -29,6 +31,7 @@ WARM_SECONDS = 1
 _FILES = 50
 _SIZE = 1_000
 _FLUSHES = 200
+_PACKAGES = "minus_server", "sqlalchemy", "psycopg", "starlette", "granian", "anyio", "asyncio"
 _LUA = """\
 local number = 0
 local thread = 0
@@ -177,6 +180,23 @@ def _rows(work: Path, kind: str, workers: int) -> Iterator[str]:
                 )
 
 
+def _profiles(work: Path, kind: str) -> Iterator[str]:
+    """Of each load, what a process's time goes to."""
+    known, samples = _fill(work, kind), work / "samples"
+    with backend(kind, work) as places, served(places) as running:
+        token = running.token("load", tuple(known["client"]))
+        for what, script in _scripts(known, token):
+            lua = _LUA.format(**{**script, "label": str(time.time_ns())})
+            spy = record(running.pid, samples, "--gil")  # who runs, not who waits
+            if spy is None:
+                raise BenchError("--profile needs py-spy")
+            _wrk(work, f"http://127.0.0.1:{running.port}", 8, lua, 2 * SECONDS)
+            spy.send_signal(signal.SIGINT)  # it writes what it has
+            spy.wait()
+            parts = (f"{name} {share:.0%}" for name, share in shares(samples, _PACKAGES).items())
+            yield f"| {what} | {kind} | {', '.join(parts)} |"
+
+
 def _pids(running: Running, work: Path, kind: str) -> dict[str, int]:
     pids = {"service": running.pid}
     if kind == "postgres":
@@ -188,9 +208,15 @@ def _pids(running: Running, work: Path, kind: str) -> dict[str, int]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
     parser.add_argument("work", type=Path)
+    parser.add_argument("--profile", action="store_true", help="where the time goes")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and what was started ends
     options.work.mkdir(parents=True, exist_ok=True)
+    if options.profile:
+        for kind in BACKENDS:
+            for line in _profiles(options.work, kind):
+                print(line, flush=True)
+        return 0
     print("| | rows | processes | clients | requests/s | 99 %, ms | cores in use |")
     print("| --- | --- | ---: | ---: | ---: | ---: | --- |", flush=True)
     for kind, workers in ((BACKENDS[0], 1), (BACKENDS[1], 1), (BACKENDS[1], 2)):

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def profile(stage: Stage, row: Row) -> None:
         job = contestant.job(f"profile-{row.name}-{kind}")
         output = stage.work / f"profile-{row.name}-{kind}.out"
         samples = output.with_suffix(".raw")
-        spy = _spy(stage.minus.pid, samples) if kind == "py-spy" else None
+        spy = record(stage.minus.pid, samples) if kind == "py-spy" else None
         run = measure(
             [*before, *job.command], job.cwd, contestant.env, output, job.stdin, contestant.server
         )
@@ -46,9 +47,10 @@ def profile(stage: Stage, row: Row) -> None:
             print("\n".join(shown.strip("\n").splitlines()[: _SHOWN + 2]))
 
 
-def _spy(pid: int, samples: Path) -> "subprocess.Popen[bytes] | None":
+def record(pid: int, samples: Path, *more: str) -> "subprocess.Popen[bytes] | None":
+    """Note where a process is, until SIGINT, with more switches. -> None without py-spy"""
     with suppress(BenchError):
-        command = [program("py-spy"), "record", "--pid", str(pid), "--format", "raw"]
+        command = [program("py-spy"), "record", "--pid", str(pid), "--format", "raw", *more]
         return subprocess.Popen(
             [*command, "--rate", str(_SAMPLES), "--output", str(samples), "--nonblocking"],
             stdout=subprocess.DEVNULL,
@@ -64,3 +66,17 @@ def _busiest(samples: Path) -> list[str]:
         stack, _, count = line.rpartition(" ")
         own[stack.rpartition(";")[2] or "(outside of Python)"] += int(count)
     return [f"{count / _SAMPLES:8.2f}  {name}" for name, count in own.most_common(_SHOWN)]
+
+
+def shares(samples: Path, packages: Collection[str]) -> dict[str, float]:
+    """How much of the time belongs to which package, the largest first.
+
+    What the standard library does counts for whichever of the packages called it.
+    """
+    own: Counter[str] = Counter()
+    for line in samples.read_text().splitlines():
+        stack, _, count = line.rpartition(" ")
+        files = [frame.rpartition("(")[2] for frame in reversed(stack.split(";"))]
+        roots = (file.partition("/")[0] for file in files)
+        own[next((root for root in roots if root in packages), "the rest")] += int(count)
+    return {name: count / own.total() for name, count in own.most_common()}
