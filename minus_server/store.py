@@ -97,7 +97,8 @@ class Store:
         Then the place is not the one where this catalog's bytes are kept, or they are lost.
         """
         with self._catalog.read() as rows:
-            keys = rows.some_keys(f"{MARK}z", _LOOKED_FOR)  # behind each small one, in any order
+            found = rows.some_keys(f"{MARK}z", _LOOKED_FOR)  # behind small ones, as letters sort
+        keys = [key for key in found if not key.startswith(MARK)]
         return bool(keys) and not any(map(self._is_there, keys))
 
     def _is_there(self, key: str) -> bool:
