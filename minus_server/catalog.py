@@ -7,7 +7,7 @@ as `Rows`, whose methods are the statements. The rules say what belongs into one
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -39,7 +39,6 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    tuple_,
     union_all,
     update,
 )
@@ -1302,18 +1301,22 @@ class Rows:
     def neighbours(self, file: File, most: int) -> tuple[int | None, str | None, str | None]:
         """Where a file stands in its folder. -> how many are before it (None for more than
         `most`, which would take long to count), their last, the next"""
-        place = (files.c.position, files.c.n)
-        before = tuple_(*place) < tuple_(file.position, file.n)  # together, for the index has both
-        after = tuple_(*place) > tuple_(file.position, file.n)
+        position, n = files.c.position, files.c.n
         here = select(files.c.id).where(files.c.folder_n == file.folder_n)
-        last = self._one(here.where(before).order_by(*(c.desc() for c in place)).limit(1))
-        following = self._one(here.where(after).order_by(*place).limit(1))
-        count = self._count(here.where(before).limit(most + 1))
+        same = here.where(position == file.position)  # apart: SQLite compares no pair by an index
+        before = same.where(n < file.n), here.where(position < file.position)
+        after = same.where(n > file.n), here.where(position > file.position)
+        count = sum(self._count(query.limit(most + 1)) for query in before)
         return (
             None if count > most else count,
-            None if last is None else last[0],
-            None if following is None else following[0],
+            self._first_id(query.order_by(position.desc(), n.desc()) for query in before),
+            self._first_id(query.order_by(position, n) for query in after),
         )
+
+    def _first_id(self, queries: Iterable[Select[Any]]) -> str | None:
+        """The first that one of the queries finds, asked in turn."""
+        found = (self._one(query.limit(1)) for query in queries)
+        return next((row[0] for row in found if row), None)
 
     def file_ids(self, folder_n: int, limit: int) -> list[str]:
         query = (

@@ -4,7 +4,7 @@ import fnmatch
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event, insert, literal, select, text
 
 from minus_server import names
-from minus_server.catalog import Catalog, Part, Rows
+from minus_server.catalog import Catalog, Folder, Part, Rows
 from minus_server.databases import fits
 from minus_server.schema import files
 from tests.live import Service
@@ -325,8 +325,8 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     opened.close()
 
 
-def plans(catalog: Catalog, part: Part) -> list[str]:
-    """How SQLite means to find a part of the folder's files and of its user's folders."""
+def plans(catalog: Catalog, ask: Callable[[Rows, Folder], object]) -> list[str]:
+    """How SQLite means to find what is asked of the folder."""
     asked: list[tuple[str, Any]] = []
 
     def note(_c: object, _cursor: object, sql: str, values: Any, *_: object) -> None:
@@ -337,7 +337,7 @@ def plans(catalog: Catalog, part: Part) -> list[str]:
         folder = rows.folder("f")
         assert folder is not None
         asked.clear()
-        rows.files_part(folder, ("id", "name"), part)
+        ask(rows, folder)
     event.remove(catalog.engine, "before_cursor_execute", note)
     database = Path(str(catalog.engine.url.database))
     with sqlite3.connect(database) as db:
@@ -351,6 +351,11 @@ def plans(catalog: Catalog, part: Part) -> list[str]:
     return found
 
 
+def part_plans(catalog: Catalog, part: Part) -> list[str]:
+    """How it means to find a part of the folder's files."""
+    return plans(catalog, lambda rows, folder: rows.files_part(folder, ("id", "name"), part))
+
+
 def test_a_page_by_cursor_is_found_by_the_index_in_order(catalog: Catalog) -> None:
     places: list[tuple[int, ...]] = [(), (4, 5), (2**53, 1990)]
     glob = names.glob("*7*")
@@ -359,12 +364,33 @@ def test_a_page_by_cursor_is_found_by_the_index_in_order(catalog: Catalog) -> No
         *(Part(3, after=place, match=glob) for place in places),
         Part(3, 100),
     ]:
-        found = plans(catalog, part)
+        found = part_plans(catalog, part)
         assert found
         for step in found:
             assert step.startswith("SEARCH files USING INDEX ix_files_folder_n_position_n"), step
-    ends = plans(catalog, Part(3, after=(2**53, 1990)))
+    ends = part_plans(catalog, Part(3, after=(2**53, 1990)))
     assert ends[0].endswith("(folder_n=? AND position=? AND n>?)")
+
+
+def test_the_neighbours_of_a_file_are_found_without_a_walk(catalog: Catalog) -> None:
+    def ask(rows: Rows, folder: Folder) -> None:
+        rows.neighbours(rows.files_of(folder.n, 1500, 1)[0], 100)
+
+    _, *found = [step.partition(" AND ")[2] for step in plans(catalog, ask) if "SEARCH" in step]
+    side = ("position=? AND n<?)", "position<?)", "position=? AND n<?)", "position=? AND n>?)")
+    assert tuple(found) == side
+    with catalog.read() as rows:
+        folder = rows.folder("f")
+        assert folder is not None
+        ids = rows.file_ids(folder.n, 3000)
+        for at in (0, 1, 7, 999, 1000, 1001, 1998, 1999):
+            file = rows.file(ids[at])
+            assert file is not None
+            last = ids[at - 1] if at else None
+            following = ids[at + 1] if at < 1999 else None
+            assert rows.neighbours(file, 2000) == (at, last, following)
+            assert rows.neighbours(file, at) == (at, last, following)
+            assert rows.neighbours(file, at - 1)[0] is None
 
 
 def test_files_of_one_name_are_found_by_it(catalog: Catalog) -> None:
@@ -373,7 +399,7 @@ def test_files_of_one_name_are_found_by_it(catalog: Catalog) -> None:
         Part(3, after=(), name="7.txt"),
         Part(3, after=(4, 5), match=names.glob("7.txt")),
     ):
-        searches = [step for step in plans(catalog, part) if "TEMP B-TREE" not in step]
+        searches = [step for step in part_plans(catalog, part) if "TEMP B-TREE" not in step]
         assert all(step.endswith("(folder_n=? AND name=?)") for step in searches), searches
 
 
