@@ -139,6 +139,12 @@ class Blobs(Protocol):
     def clear_incoming(self, but: Collection[str] = ()) -> None:
         """Remove what was cut off, but for these keys; only where nothing is under way."""
 
+    def owner(self) -> str | None:
+        """The name of the catalog whose bytes these are, None where none was said."""
+
+    def set_owner(self, name: str) -> None:
+        """Say whose bytes these are."""
+
     def ping(self) -> None:
         """Raises OSError where the store cannot be reached, or takes nothing."""
 
@@ -152,6 +158,7 @@ class FolderBlobs:
         self._blobs = root / "blobs"
         self._incoming = root / "incoming"
         self._derived = root / "derived"
+        self._owner = root / "owner"
         for folder in (self._blobs, self._incoming, self._derived):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         shards = (self._blobs / letter for letter in KEY_LETTERS)
@@ -252,6 +259,14 @@ class FolderBlobs:
         for key in self.incoming():
             if key not in but:
                 self.forget(key)
+
+    def owner(self) -> str | None:
+        return self._owner.read_text() if self._owner.exists() else None
+
+    def set_owner(self, name: str) -> None:
+        part = self._owner.with_name(f"owner.{new_secret()}")
+        part.write_text(name)
+        part.replace(self._owner)
 
     def ping(self) -> None:
         for folder in (self._blobs, self._incoming):

@@ -56,6 +56,7 @@ from minus_server.schema import (
     folders,
     follows,
     gone,
+    identity,
     limits,
     messages,
     metadata,
@@ -531,6 +532,7 @@ def _create(connection: Connection) -> bool:
     metadata.create_all(connection)
     for name in ("anonymous", "reserved"):
         connection.execute(insert(totals).values(name=name))
+    connection.execute(insert(identity).values(id=names.new_id()))
     connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)"))
     stamp = text("INSERT INTO alembic_version VALUES (:revision)")
     connection.execute(stamp, {"revision": newest_revision()})
@@ -1367,6 +1369,10 @@ class Rows:
 
     # --- what no request asks: checking, sweeping, moving ---
 
+    def identity(self) -> str:
+        """The name of this catalog, which copies of it share."""
+        return str(self._db.execute(select(identity.c.id)).scalar_one())
+
     def some_keys(self, after: str, limit: int) -> list[str]:
         """The keys of blobs of files that sort behind `after`, a few of them."""
         query = select(files.c.blob).where(files.c.blob > after).order_by(files.c.blob)
@@ -1443,7 +1449,7 @@ class Rows:
 
     def is_empty(self) -> bool:
         """Tell whether nobody has used this catalog yet."""
-        used = (table for table in metadata.sorted_tables if table is not totals)
+        used = (table for table in metadata.sorted_tables if table not in (totals, identity))
         return all(self._one(select(table.c.n).limit(1)) is None for table in used)
 
     def dump(self, *, but: Sequence[str] = ()) -> Iterator[tuple[str, list[dict[str, Any]]]]:
@@ -1474,6 +1480,8 @@ class Rows:
             self._db.execute(
                 delete(totals).where(totals.c.name.in_([row["name"] for row in batch]))
             )
+        if table is identity:
+            self._db.execute(delete(identity))
         self._insert_many(table, batch)
 
     def numbers_given(self) -> dict[str, int]:

@@ -361,7 +361,7 @@ def _operation_options(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--workers", type=_workers, default=1, metavar="N", help=about)
     about = "seconds that a stop goes on to accept while /readyz says no (default: 0)"
     serve.add_argument("--drain", type=_drain, default=0, metavar="SECONDS", help=about)
-    about = "serve though no file has its bytes there: --blobs is not forgotten, they are lost"
+    about = "serve though rows and bytes are not those of one service, or all bytes are lost"
     serve.add_argument("--foreign", action="store_true", help=about)
     about = "tell Prometheus there; a port alone is this machine's (default: off)"
     serve.add_argument("--metrics", type=_place, metavar="HOST:PORT", help=about)
@@ -445,7 +445,7 @@ def _parser() -> argparse.ArgumentParser:
     command("check", _check, "read every file and compare it with its SHA-256")
     sweep = command("sweep", _sweep, "remove bytes that no file and no upload has")
     sweep.add_argument("--dry-run", action="store_true", help="only tell what would go")
-    about = "even where none of the bytes is this catalog's: they may be another service's"
+    about = "even where the bytes are not this catalog's: they may be another service's"
     sweep.add_argument("--foreign", action="store_true", help=about)
     for name, run, about in (
         ("export", _export, "write everything as files for any web server"),

@@ -145,13 +145,13 @@ def _check(options: Options) -> None:
 
 
 def _check_bytes(options: Options, service: Service) -> None:
-    """Raises CannotServe where the bytes of the catalog's files are not: --blobs is forgotten."""
-    if options.foreign or options.embedded or not service.blobs.is_another_catalogs():
-        return
-    raise CannotServe(
-        f"none of the files that the catalog knows has its bytes in {options.places.shown_blobs}:"
-        " say with --blobs where they are; --foreign serves all the same"
-    )
+    """Raises CannotServe where rows and bytes are not those of one service."""
+    if not (options.foreign or options.embedded) and (why := service.blobs.stranger()):
+        raise CannotServe(
+            f"the bytes in {options.places.shown_blobs} do not belong to the rows in"
+            f" {options.places.shown_rows}: {why}; --foreign serves all the same"
+        )
+    service.blobs.claim()
 
 
 def _check_pair(cert: Path, key: Path) -> None:
@@ -308,7 +308,7 @@ class _Served:
         write_json(self._ready, known)
         policy = options.policy
         print(
-            f"Minus service at {options.address_of(self._port)} (data in {options.data})\n"
+            f"Minus service at {options.address_of(self._port)} ({options.places.shown})\n"
             f"Anonymous galleries: {'on' if policy.anonymous else 'off'};"
             f" registration: {'open' if policy.registration else 'closed'}",
             flush=True,

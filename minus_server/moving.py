@@ -14,7 +14,6 @@ from typing import Any, BinaryIO, Protocol
 from minus_server.blobs import BlobMissing, Blobs
 from minus_server.catalog import Rows, Upload
 from minus_server.check import every_file, problem_of
-from minus_server.databases import shown_url
 from minus_server.errors import CannotServe
 from minus_server.places import Places
 from minus_server.service import Service
@@ -112,6 +111,8 @@ def move(source: Source, target: Places, progress: Callable[[Held], object]) -> 
                         if moment.last <= last:
                             with catalog.filling() as rows:
                                 moved.anew = _load(moment, rows, begun)
+                                owner = rows.identity()
+                            blobs.set_owner(owner)
                             return moved
     finally:
         catalog.close()
@@ -203,8 +204,7 @@ class FromService:
     """
 
     def __init__(self, places: Places, service: Service, *, live: bool) -> None:
-        where = shown_url(places.database) if places.database else str(places.data)
-        self.name = f"{where} {places.blobs or ''}"
+        self.name = f"{places.shown_rows} {places.blobs or ''}"
         self._places = places
         self._catalog = service.catalog
         self._service = service

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from minus_server.blobs import Blobs, FolderBlobs
 from minus_server.catalog import Catalog
-from minus_server.databases import tells_password
+from minus_server.databases import shown_url, tells_password
 from minus_server.errors import CannotServe, NotFound
 
 
@@ -88,6 +88,18 @@ class Places:
     def shown_blobs(self) -> str:
         """Where the bytes are, for people."""
         return self.blobs or str(self.data)
+
+    @property
+    def shown_rows(self) -> str:
+        """Where the rows are, for people."""
+        return shown_url(self.database) if self.database else str(self.data)
+
+    @property
+    def shown(self) -> str:
+        """Where everything is, for people."""
+        rows = f", rows in {self.shown_rows}" if self.database else ""
+        blobs = f", bytes in {self.blobs}" if self.blobs else ""
+        return f"data in {self.data}{rows}{blobs}"
 
     def open_blobs(self) -> Blobs:
         """Open the store of all bytes but those that stand with their rows. Raises CannotServe"""

@@ -352,6 +352,16 @@ class S3Blobs:
     def delete_derived(self, key: str) -> None:
         self._delete_below(f"derived/{key}/")
 
+    def owner(self) -> str | None:
+        try:
+            with _asking("owner"):
+                return cast("bytes", self.ask("get_object", "owner")["Body"].read()).decode()
+        except BlobMissing:
+            return None
+
+    def set_owner(self, name: str) -> None:
+        self.put("owner", name.encode())
+
     def keys(self, before: float | None = None) -> Iterator[str]:
         for name, moment in self._dated("blobs/"):
             if before is None or moment < before:

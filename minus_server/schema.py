@@ -252,6 +252,14 @@ totals = Table(
     sqlite_autoincrement=True,
 )
 
+identity = Table(  # a row: the name by which the place of the bytes knows whose they are
+    "identity",
+    metadata,
+    _n(),
+    _text("id"),
+    sqlite_autoincrement=True,
+)
+
 uploads = Table(  # under way, or done of late
     "uploads",
     metadata,

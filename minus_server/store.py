@@ -7,6 +7,7 @@ one flush keeps both and nothing has to be swept up.
 import io
 import time
 from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +16,8 @@ from minus_server.catalog import Catalog
 
 MARK = "="  # not among KEY_LETTERS, with which the folder's keys are made
 
-_LOOKED_FOR = 8
+_LOOKED_FOR = 8  # of the catalog's, in the place
+_FIRST = 500  # of the place's, in the catalog
 
 
 def small_key(file_id: str) -> str:
@@ -91,15 +93,31 @@ class Store:
     def keep_derived(self, key: str, kind: str, data: bytes) -> None:
         self.large.keep_derived(key, kind, data)
 
-    def is_another_catalogs(self) -> bool:
-        """Tell whether the catalog names large blobs and some of them, looked for, are not there.
-
-        Then the place is not the one where this catalog's bytes are kept, or they are lost.
-        """
+    def stranger(self) -> str | None:
+        """Why the place is not the one of this catalog's large blobs, None where it may be."""
         with self._catalog.read() as rows:
+            mine = rows.identity()
             found = rows.some_keys(f"{MARK}z", _LOOKED_FOR)  # behind small ones, as letters sort
+        if (owner := self.large.owner()) not in (None, mine):
+            return "it is another service's"
         keys = [key for key in found if not key.startswith(MARK)]
-        return bool(keys) and not any(map(self._is_there, keys))
+        if keys and not any(map(self._is_there, keys)):
+            return "it has the bytes of none of the files that the catalog knows"
+        if owner is None and self._has_others():
+            return "it has bytes, and none of a file that the catalog knows"
+        return None
+
+    def claim(self) -> None:
+        """Say whose the place is, where nobody has."""
+        if self.large.owner() is None:
+            with self._catalog.read() as rows:
+                self.large.set_owner(rows.identity())
+
+    def _has_others(self) -> bool:
+        """Tell whether the first blobs, if there are any, are none of ours."""
+        first = list(islice(self.large.keys(), _FIRST))
+        with self._catalog.read() as rows:
+            return bool(first) and not rows.named(first)
 
     def _is_there(self, key: str) -> bool:
         try:
@@ -107,6 +125,12 @@ class Store:
         except BlobMissing:
             return False
         return True
+
+    def owner(self) -> str | None:
+        return self.large.owner()
+
+    def set_owner(self, name: str) -> None:
+        self.large.set_owner(name)
 
     def keys(self, before: float | None = None) -> Iterator[str]:
         """The keys of large blobs; the small ones are where their rows are."""

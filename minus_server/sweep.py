@@ -29,15 +29,14 @@ def sweep(service: Service, *, dry: bool = False, foreign: bool = False) -> Swep
     one.
 
     dry       only count
-    foreign   also where none of the bytes there is this catalog's. Raises CannotServe for such a
-              place otherwise: it may be another service's
+    foreign   also in a place that is not this catalog's. Raises CannotServe there otherwise
     """
     before = service.clock() - SAFE_SECONDS
     large, swept = service.blobs.large, Swept()
-    if not (foreign or _is_ours(service)):
+    if not foreign and (why := service.blobs.stranger()):
         raise CannotServe(
-            "none of the bytes there belongs to a file of this catalog: are data, database and"
-            " blobs those of one service? Nothing was removed; --foreign does it all the same"
+            f"nothing was removed from the place of the bytes: {why}. Are data, database and"
+            " blobs those of one service? --foreign does it all the same"
         )
 
     def whole(key: str) -> None:
@@ -64,16 +63,6 @@ def sweep(service: Service, *, dry: bool = False, foreign: bool = False) -> Swep
     _each(service, large.incoming(before), unfinished, under_way=True)
     _each(service, large.derived_keys(before), thumbnail)
     return swept
-
-
-def _is_ours(service: Service) -> bool:
-    """Tell whether the catalog names any of the bytes, or there are none."""
-    is_empty = True
-    for some in batches(service.blobs.large.keys()):
-        if len(without_a_row(service, some)) < len(some):
-            return True
-        is_empty = False
-    return is_empty
 
 
 def _each(

@@ -41,6 +41,13 @@ class StoreContract:
     def test_a_store_that_is_there_is_well(self, blobs: Blobs) -> None:
         blobs.ping()
 
+    def test_it_remembers_its_owner(self, blobs: Blobs) -> None:
+        assert blobs.owner() is None
+        for name in ("one", "another"):
+            blobs.set_owner(name)
+            assert blobs.owner() == name
+        assert (list(blobs.keys()), blobs.incoming()) == ([], [])
+
     def test_a_blob_comes_back_byte_for_byte(self, blobs: Blobs) -> None:
         writer = blobs.create()
         for block in (DATA, b"", b"last"):
@@ -297,13 +304,26 @@ class TestStore(StoreContract):
     ) -> None:
         was = self.add(catalog, folder_n, *(b"%d" % number for number in range(20)))[:3]
         other = Store(FolderBlobs(tmp_path / "other"), catalog)
-        assert not other.is_another_catalogs()
+        assert other.stranger() is None
         with catalog.write() as rows:
             for key in was:
                 change = update(files).where(files.c.blob == key)
                 rows.connection.execute(change.values(blob=self.put(blobs)))
-        assert other.is_another_catalogs()
-        assert not blobs.is_another_catalogs()
+        why = "it has the bytes of none of the files that the catalog knows"
+        assert (other.stranger(), blobs.stranger()) == (why, None)
+
+    def test_a_place_knows_whose_it_is(
+        self, blobs: Store, catalog: Catalog, tmp_path: Path
+    ) -> None:
+        self.put(blobs)
+        assert blobs.stranger() == "it has bytes, and none of a file that the catalog knows"
+        blobs.claim()
+        assert blobs.stranger() is None
+        another = Catalog.in_folder(tmp_path / "another")
+        theirs = Store(blobs.large, another)
+        theirs.claim()
+        assert (theirs.stranger(), blobs.stranger()) == ("it is another service's", None)
+        another.close()
 
     def test_small_bytes_go_with_their_row_and_what_was_derived_with_delete(
         self, blobs: Store, catalog: Catalog, folder_n: int

@@ -71,8 +71,9 @@ def test_a_forgotten_place_of_the_bytes_is_said_before_anything_is_served(tmp_pa
     done = service.run("serve", "--port", "0")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "minus-server: none of the files that the catalog knows has its bytes in"
-        f" {tmp_path / 'data'}: say with --blobs where they are; --foreign serves all the same\n"
+        f"minus-server: the bytes in {tmp_path / 'data'} do not belong to the rows in"
+        f" {tmp_path / 'data'}: it has the bytes of none of the files that the catalog knows;"
+        " --foreign serves all the same\n"
     )
     service.start()  # where they are
     assert call(service.port, "GET", f"/i{large[0]['id']}").body == bytes([0]) * 100_000
@@ -81,3 +82,34 @@ def test_a_forgotten_place_of_the_bytes_is_said_before_anything_is_served(tmp_pa
     service.start()
     assert call(service.port, "GET", f"/i{large[0]['id']}").status != 200
     assert service.stop() == 0
+
+
+@pytest.mark.alone
+def test_a_second_service_gets_no_place_that_is_anothers(tmp_path: Path) -> None:
+    first, second = Service(tmp_path / "first"), Service(tmp_path / "second")
+    first.options = second.options = ("--blobs", str(tmp_path / "bytes"))
+    first.start()
+    alice = new_user(first, "alice")
+    row = alice.upload(bytes(100_000))
+    assert first.stop() == 0
+    for command in (["serve", "--port", "0"], ["sweep"]):
+        made = second.run("adduser", "bob", stdin="correct horse\n")
+        done = second.run(*command, *second.options)
+        assert (made.returncode in (0, 1), done.returncode > 0, done.stdout) == (True, True, "")
+        assert "it is another service's" in done.stderr
+    second.options = (*second.options, "--foreign")
+    second.start()
+    new_user(second, "bob").upload(bytes(100_000))
+    assert second.stop() == 0
+    first.start()  # whose it stays
+    assert call(first.port, "GET", f"/i{row['id']}").body == bytes(100_000)
+    assert first.stop() == 0
+
+
+def test_the_first_line_says_where_rows_and_bytes_are(tmp_path: Path) -> None:
+    places = Places(tmp_path, URL, "s3://bucket/x?endpoint=http://h")
+    assert places.shown == (
+        f"data in {tmp_path}, rows in postgresql+psycopg://bob:***@127.0.0.1:1/x,"
+        " bytes in s3://bucket/x?endpoint=http://h"
+    )
+    assert Places(tmp_path).shown == f"data in {tmp_path}"

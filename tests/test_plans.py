@@ -26,6 +26,7 @@ WALKS = {
     "alembic_version": "one row",
     "pg_catalog.": "the database's own tables",
     "sqlite_master": "the database's own tables",
+    "FROM identity": "a row",
     "FROM totals AS every": "two rows",
     "row_number() OVER (PARTITION BY gone.user_n": "once an hour; of each user some folders stay",
     "FROM uploads WHERE uploads.file_id IS NULL": "once a start, and check",

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from minus_server.names import new_id
+
 revision = "0005_shared"
 down_revision = "0004_trust"
 
@@ -44,3 +46,11 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_misses_since", "misses", ["since"])
+    named = op.create_table(
+        "identity",
+        sa.Column("n", _NUMBER, autoincrement=True, nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("n", name="pk_identity"),
+        sqlite_autoincrement=True,
+    )
+    op.bulk_insert(named, [{"id": new_id()}])
