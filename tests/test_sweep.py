@@ -65,7 +65,7 @@ def test_what_came_within_the_hour_stays(service: Service, tmp_path: Path) -> No
     assert sweep(young, foreign=True) == Swept()
     assert check(young).strays == 2
     young.close()
-    with pytest.raises(CannotServe, match="nothing was removed .* none of a file that"):
+    with pytest.raises(CannotServe, match=r"nothing was removed .* none of a file that"):
         sweep(service)  # it may be another service's place
     assert len(set(large.keys())) == 1
     assert sweep(service, foreign=True).blobs == 1
