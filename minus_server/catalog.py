@@ -7,7 +7,7 @@ as `Rows`, whose methods are the statements. The rules say what belongs into one
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -1517,9 +1517,6 @@ class Rows:
     def upload(self, token_hash: str) -> Upload | None:
         return Upload.maybe(self._one(_UPLOADS.where(uploads.c.token_hash == token_hash)))
 
-    def upload_by_number(self, n: int) -> Upload | None:
-        return Upload.maybe(self._one(_UPLOADS.where(uploads.c.n == n)))
-
     def lock_upload(self, n: int) -> Upload | None:
         """The upload, which nobody else changes until this transaction ends."""
         return Upload.maybe(self._one(_LOCKED_UPLOADS.where(uploads.c.n == n)))
@@ -1558,9 +1555,9 @@ class Rows:
         own = and_(uploads.c.n == n, uploads.c.holder == holder)
         self._db.execute(update(uploads).where(own).values(holder=None, held_until=0))
 
-    def keep_holding(self, holder: str, until: int) -> list[int]:
-        """Hold on to all that this process holds. -> which of them another one wants"""
-        own = uploads.c.holder == holder
+    def keep_holding(self, holder: str, numbers: Collection[int], until: int) -> list[int]:
+        """Hold on to these, as far as this process holds them. -> which another one wants"""
+        own = and_(uploads.c.holder == holder, uploads.c.n.in_(numbers))
         self._db.execute(update(uploads).where(own).values(held_until=until))
         return [row[0] for row in self._all(select(uploads.c.n).where(own, uploads.c.wanted))]
 

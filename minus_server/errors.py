@@ -131,6 +131,14 @@ class TooMany(Refused):
             self.headers = {"Retry-After": str(seconds)}
 
 
+class Interrupted(Refused):
+    """The service lost an upload under way; sent again, it may well succeed."""
+
+    status = 503
+    error = "temporarily_unavailable"
+    headers = MappingProxyType({"Retry-After": "1"})
+
+
 class DiskFull(Refused):
     """The service's own disk is full."""
 

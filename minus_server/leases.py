@@ -22,6 +22,7 @@ class Leases:
         self._catalog = catalog
         self._clock = clock
         self._holder = None if alone else names.new_id()
+        self._working: set[int] = set()
 
     def _until(self) -> int:
         return int(self._clock()) + LEASE_SECONDS
@@ -32,22 +33,34 @@ class Leases:
             return {}
         return {"holder": self._holder, "held_until": self._until()}
 
+    def began(self, n: int) -> None:
+        """A request of this process works on the upload: it is held until it is said to end."""
+        self._working.add(n)
+
+    def ended(self, n: int) -> None:
+        """No request works on it any more, whatever the catalog can be told of that."""
+        self._working.discard(n)
+
     def take(self, n: int) -> bool:
         """Take an upload. -> False where another process has it, which is told to let it go"""
         if self._holder is None:
             return True
         with self._catalog.write(durable=False) as rows:
-            return rows.hold_upload(n, self._holder, int(self._clock()), self._until())
+            taken = rows.hold_upload(n, self._holder, int(self._clock()), self._until())
+        if taken:
+            self.began(n)
+        return taken
 
     def let_go(self, n: int) -> None:
         """Another process may have it."""
+        self.ended(n)
         if self._holder is not None:
             with self._catalog.write(durable=False) as rows:
                 rows.let_upload_go(n, self._holder)
 
     def beat(self) -> list[int]:
-        """Hold on to what this process has. -> the uploads that another one wants"""
+        """Hold on to what this process works on. -> the uploads that another one wants"""
         if self._holder is None:
             return []
         with self._catalog.write(durable=False) as rows:
-            return rows.keep_holding(self._holder, self._until())
+            return rows.keep_holding(self._holder, tuple(self._working), self._until())

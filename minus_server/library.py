@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from minus_server import names
 from minus_server.accounts import Caller, Clock, hash_secret
 from minus_server.blobs import HEAD, MAX_SMALL, BlobMissing, Blobs, Writer
@@ -30,6 +32,7 @@ from minus_server.catalog import (
 from minus_server.errors import (
     DigestMismatch,
     Forbidden,
+    Interrupted,
     NotFound,
     NotSignedIn,
     OffsetMismatch,
@@ -452,6 +455,7 @@ class Library:
         caller.need("modify_user")
         folder = self.folder(caller, folder_id)
         with self._catalog.write() as rows:
+            _current(rows, folder)
             if not rows.delete_star(caller.user.n, folder.n):
                 raise NotFound("This folder is not among the favourites.")
             rows.add_to_folder(folder.n, "star_count", -1)
@@ -620,7 +624,7 @@ class Library:
             refusal,
             upload=upload,
             grow=partial(self._grow, folder),
-            release=self.end_upload,
+            release=self._release,
         )
 
     def _grow(self, folder: Folder | None, upload: Upload | None, size: int) -> Upload:
@@ -635,7 +639,7 @@ class Library:
             self.need_size(size)
         texts = dict.fromkeys(("name", "caption", "declared_type", "metadata"), "")
         with self._catalog.write() as rows:
-            return self.add_upload(
+            upload = self.add_upload(
                 rows,
                 folder,
                 names.new_secret(),
@@ -645,6 +649,13 @@ class Library:
                 **self.leases.columns(),
                 **texts,
             )
+        self.leases.began(upload.n)
+        return upload
+
+    def _release(self, n: int) -> None:
+        """Give up an upload that ends with its connection; what fails here, its lease ends."""
+        self.leases.ended(n)
+        self.end_upload(n)
 
     def add_upload(
         self, rows: Rows, folder: Folder | None, secret: str, *, reserved: int, **values: Any
@@ -691,11 +702,14 @@ class Library:
         """Give up an upload, its room and its bytes; one that became a file is only forgotten.
 
         expired_by   only where its time was over then
-        once         what began it, forgotten with it. -> whether there was one
+        once         what failed and began it: forgotten with it, unless there is a file after all
+        -> whether there was one
         """
         with self._catalog.write() as rows:
             upload = rows.lock_upload(n)
             if upload is None or (expired_by is not None and upload.expires > expired_by):
+                return False
+            if once is not None and upload.file_id is not None:  # its commit's answer was lost
                 return False
             rows.delete_upload(n)
             self.reserve(rows, upload.owner_n, -upload.reserved)
@@ -825,24 +839,32 @@ class Library:
         try:
             stored = incoming.commit()
         except BlobMissing:
-            raise no_upload() from None
+            with self._catalog.read() as rows:
+                raise _lost(rows, incoming.upload, folder.id) from None
         key, data = (stored, None) if isinstance(stored, str) else (None, stored)
         try:
             row = self._row(name, caption, mimetype, incoming.sha256, incoming.size, key, data)
-            return File(**self._add(folder, [row], [data], incoming.upload, once)[0])
+            file = File(**self._add(folder, [row], [data], incoming.upload, once)[0])
         except BaseException as error:
-            if key and not self._goes_on(incoming.upload):
+            if key and not self._may_be_named(key, error):
                 self._blobs.delete(key)
             if isinstance(error, Replayed):
                 incoming.abort()
             raise
+        if incoming.upload is not None:
+            self.leases.ended(incoming.upload.n)
+        return file
 
-    def _goes_on(self, upload: Upload | None) -> bool:
-        """Tell whether the bytes of an upload that failed are still wanted."""
-        if upload is None or not upload.resumable:
-            return False
+    def _may_be_named(self, key: str, error: BaseException) -> bool:
+        """Tell whether a file or an upload has the bytes of an upload that failed, or may have.
+
+        Where the answer to a commit is lost, nobody knows: they are left to `sweep`.
+        """
+        lost = isinstance(error, SQLAlchemyError) and not isinstance(error, IntegrityError)
+        if lost and self._catalog.is_shared:
+            return True
         with self._catalog.read() as rows:
-            return rows.upload_by_number(upload.n) is not None
+            return key in rows.named([key])
 
     def compare(self, once: Once, what: Sequence[object]) -> None:
         """Hold a request that was done before to the first. Raises Replayed, KeyReused."""
@@ -1042,12 +1064,22 @@ def _give_room(rows: Rows, folder: Folder, size: int) -> None:
 
 
 def still_held(rows: Rows, held: Upload) -> Upload:
-    """The upload as it is, locked. Raises NotFound where it ended, OffsetMismatch where another
-    process went on with it."""
-    upload = _there(rows.lock_upload(held.n))
+    """The upload as it is, locked. Raises NotFound where it ended, Interrupted where others took
+    its process for dead, OffsetMismatch where another process went on with it."""
+    if (upload := rows.lock_upload(held.n)) is None:
+        raise _lost(rows, held, held.folder_id)
     if upload.holder != held.holder:
         raise OffsetMismatch("Another request goes on with this upload.")
     return upload
+
+
+def _lost(rows: Rows, held: Upload | None, folder_id: str | None) -> Refused:
+    """What to say of an upload that ended meanwhile: one by tus is gone, others can come again."""
+    if held is None or held.resumable:
+        return no_upload()
+    if folder_id is not None and rows.folder(folder_id) is None:
+        return _deleted()
+    return Interrupted("The catalog was away too long for this upload.")
 
 
 def _deleted() -> NotFound:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import anyio
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -116,7 +117,7 @@ def _speaks_tus(answer: Answer) -> Answer:
                 headers["Tus-Version"] = VERSION
                 raise UnknownVersion(f"This takes Tus-Resumable: {VERSION}.")
             response = await answer(request)
-        except (Refused, OSError) as error:
+        except (Refused, OSError, SQLAlchemyError) as error:
             await drain(request)
             if isinstance(error, Refused):
                 error.headers = {**error.headers, **headers}

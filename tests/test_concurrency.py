@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from minus_server.accounts import Caller, hash_secret
 from minus_server.catalog import Folder, User
 from minus_server.check import check
-from minus_server.errors import NotFound, OffsetMismatch, QuotaExceeded, Refused
-from minus_server.leases import LEASE_SECONDS
-from minus_server.library import Incoming, Small
+from minus_server.errors import Interrupted, NotFound, OffsetMismatch, QuotaExceeded, Refused
+from minus_server.leases import CUT_SECONDS, LEASE_SECONDS
+from minus_server.library import Incoming, Library, Small
 from minus_server.places import Places
 from minus_server.policy import Policy
 from minus_server.repeats import Once, Replayed
@@ -362,6 +363,94 @@ def test_a_living_process_keeps_what_it_holds(pair: Pair) -> None:
         two.resumables.end_cut()
     one.library.keep(folder, incoming, name="a", declared_type="")
     assert pair.first.accounts.user("alice").used == 4 * MIB
+
+
+@pytest.mark.parametrize(
+    "error", [OperationalError("COMMIT", {}, Exception("closed")), NotFound("It is gone.")]
+)
+def test_bytes_stay_where_their_row_was_made_after_all(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The answer to a commit was lost, or another process has made the file meanwhile."""
+    folder, add = pair.folder(pair.user("alice")), Library._add
+
+    def lost(*args: Any, **more: Any) -> None:
+        add(*args, **more)
+        raise error
+
+    monkeypatch.setattr(Library, "_add", lost)
+    with pytest.raises(type(error)):
+        put(pair.first, folder, bytes(2 * MIB))
+    (file,) = pair.first.library.files(folder, 0, 9)
+    with pair.first.blobs.open(file.blob) as stream:
+        assert stream.read() == bytes(2 * MIB)
+
+
+def test_what_no_request_works_on_gives_its_room_back(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = pair.services
+    folder = pair.folder(pair.user("alice"))
+    cut = one.library.begin(folder, 5 * MIB)
+    cut.write([bytes(100_000)])
+
+    def away(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("closed"))
+
+    monkeypatch.setattr(Library, "end_upload", away)
+    with pytest.raises(OperationalError):
+        cut.abort()
+    monkeypatch.undo()
+    for _ in range(LEASE_SECONDS + CUT_SECONDS + 2):
+        assert pair.first.accounts.user("alice").reserved > 4 * MIB
+        pair.clock.now += 1
+        assert one.library.leases.beat() == []
+    two.resumables.end_cut()
+    assert pair.first.accounts.user("alice").reserved == 0
+
+
+def test_an_upload_that_was_taken_for_dead_may_be_sent_again(pair: Pair) -> None:
+    one, two = pair.services
+    folder = pair.folder(pair.user("alice"))
+    incoming = one.library.begin(folder, 5 * MIB)
+    incoming.write([bytes(4 * MIB)])
+    pair.clock.now += LEASE_SECONDS + CUT_SECONDS + 2
+    two.resumables.end_cut()
+    with pytest.raises(Interrupted):
+        one.library.keep(folder, incoming, name="a", declared_type="")
+    incoming.abort()
+
+
+def test_a_creation_that_made_its_file_keeps_its_key(pair: Pair) -> None:
+    one, two = pair.services
+    folder = pair.folder(pair.user("alice"))
+    once, plan = Once("key", "user 1", "POST uploads"), Plan("a", "", "", 3, None)
+    secret, upload = one.resumables.create(folder, plan, once)
+    assert one.library.leases.take(upload.n)
+    piece = one.resumables.piece(one.resumables.find(secret), Announced(0, 3))
+    piece.write([b"abc"])
+    assert piece.end(whole=True) is not None
+    one.resumables.end(upload, once)  # the answer was lost, so the request failed
+    with pytest.raises(Replayed):
+        two.resumables.create(folder, plan, once)
+    assert two.resumables.find(secret).file_id is not None
+
+
+def test_favourites_and_a_folders_end_never_wait_for_each_other(pair: Pair) -> None:
+    users = [pair.user(f"user{number}") for number in range(THREADS)]
+    callers, owner = list(map(Caller.of_session, users)), pair.user("owner")
+    for _ in range(5):
+        folder = pair.folder(owner)
+        for caller in callers:
+            pair.first.library.star(caller, folder.id)
+
+        def work(service: Service, number: int, folder: Folder = folder) -> object:
+            if number == 0:
+                return service.library.remove_folder(folder)
+            service.library.unstar(callers[number], folder.id)
+            return True
+
+        assert set(pair.race(work)) <= {"True", "NotFound"}
 
 
 def test_forty_bytes_over_the_limit_are_refused_wherever_they_come(pair: Pair) -> None:

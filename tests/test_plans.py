@@ -53,11 +53,6 @@ SORTED = {
 # What a process does not ask that has its catalog to itself, and one that shares it.
 UNCALLED_ALONE = {"hold_upload", "keep_holding", "let_upload_go", "is_empty"}
 UNCALLED_SHARED = {"unfinished_blobs"}
-UNCALLED = {
-    "upload_by_number",  # of an upload that fails when all its bytes are there
-}
-
-
 Asked = tuple[Catalog, list[Statement]]
 
 
@@ -98,7 +93,7 @@ def _asked(places: Sequence[Places]) -> Iterator[Asked]:
 def test_the_session_calls_every_statement_of_the_catalog(asked: Asked) -> None:
     catalog, statements = asked
     called = {statement.method for statement in statements}
-    uncalled = UNCALLED | (UNCALLED_SHARED if catalog.is_shared else UNCALLED_ALONE)
+    uncalled = UNCALLED_SHARED if catalog.is_shared else UNCALLED_ALONE
     assert methods() - called == uncalled
 
 
