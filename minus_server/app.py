@@ -223,17 +223,19 @@ def _busy(request: Request, error: Exception) -> Response:
     if not is_busy(error):
         return _operating_system(request, error)
     request.app.state.meter.catalog_failed()
-    return _unavailable(request, "The catalog is busy or away.", 1)
+    kind = type(getattr(error, "orig", None) or error).__name__  # its words may tell a secret
+    return _unavailable(request, f"the catalog failed: {kind}", "The catalog is busy or away.", 1)
 
 
 def _away(request: Request, error: Exception) -> Response:
     """What keeps the bytes does not answer, or fails."""
     request.app.state.meter.store_failed()
-    _LOG.warning("%s was refused: %s", request.method, error)
-    return _unavailable(request, "The object store does not answer.", AWAY_SECONDS)
+    return _unavailable(request, str(error), "The object store does not answer.", AWAY_SECONDS)
 
 
-def _unavailable(request: Request, why: str, seconds: int) -> Response:
+def _unavailable(request: Request, cause: str, why: str, seconds: int) -> Response:
+    """The log has the cause, the client a plain word."""
+    _LOG.warning("%s was refused: %s", request.method, cause)
     response = json_response({"error": "temporarily_unavailable", "error_description": why}, 503)
     if pages.wants_page(request):
         response = pages.error_page(request, 503, why)

@@ -425,7 +425,10 @@ class Catalog:
             made = revision is None and _create(connection)
             new = made or (revision == newest_revision() and rows.is_empty())
             if not (new and is_free()):
-                raise CannotServe("the target is not empty")
+                raise CannotServe(
+                    f"the target is not empty: there are rows in {shown_url(self._writer.url)};"
+                    " a finished copy takes nothing more, empty both places to copy anew"
+                )
             rows.set_revision(mark)
 
     @contextmanager

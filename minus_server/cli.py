@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlsplit
 
 from minus_server import __version__
 
@@ -314,6 +315,20 @@ def _place(text: str) -> tuple[str, int]:
     return host, _port(port)
 
 
+def _base(text: str) -> str:
+    """What links begin with: a scheme, a host, perhaps a port and a path."""
+    try:
+        parts = urlsplit(text)
+        is_base = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, brackets that do not fit
+        is_base = False
+    plain = all("!" <= char <= "~" and char not in "?#" for char in text)
+    if not (is_base and plain) or "@" in parts.netloc:
+        why = "is not http:// or https:// with a host, in ASCII, without a user, ? and #"
+        raise argparse.ArgumentTypeError(f"{text!r} {why}")
+    return text
+
+
 def _network(text: str) -> IPv4Network | IPv6Network:
     try:
         return ip_network(text)
@@ -348,7 +363,7 @@ def _web_options(serve: argparse.ArgumentParser) -> None:
         shown = f"{about} (default: {usual})"
         serve.add_argument(f"--{name}", type=kind, default=usual, metavar="N", help=shown)
     about = "what picture addresses of API v1 begin with"
-    serve.add_argument("--image-base", metavar="URL", help=about)
+    serve.add_argument("--image-base", type=_base, metavar="URL", help=about)
     about = "address or network of a proxy whose X-Forwarded-For is believed; repeatable"
     serve.add_argument(
         "--trusted-proxy", type=_network, action="append", default=[], metavar="IP", help=about
@@ -412,7 +427,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on")
     serve.add_argument("--port", type=_port, default=8642, help="0: any free one")
     serve.add_argument(
-        "--base-url", metavar="URL", help="the address that others use; links begin with it"
+        "--base-url",
+        type=_base,
+        metavar="URL",
+        help="the address that others use; links begin with it",
     )
     serve.add_argument(
         "--idle-exit", type=float, metavar="SECONDS", help="end after so long without a request"

@@ -123,9 +123,19 @@ def _begin(
 ) -> Blobs:
     """Make the target ready, or go on with it. -> its store of bytes"""
     blobs = target.open_blobs()
-    begin(source.name, lambda: next(iter(blobs.keys()), None) is None)
+    begin(source.name, partial(_need_none, blobs, target))
     blobs.clear_incoming()
     return blobs
+
+
+def _need_none(blobs: Blobs, target: Places) -> bool:
+    """Raises CannotServe where there are bytes already."""
+    if next(iter(blobs.keys()), None) is not None:
+        raise CannotServe(
+            "the target is not empty: there are bytes of files in"
+            f" {target.shown_blobs.partition('?')[0]}; empty it to copy anew"
+        )
+    return True
 
 
 def _send_all(

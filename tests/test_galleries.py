@@ -1056,6 +1056,37 @@ def test_an_option_that_cannot_be_read_is_an_error_of_usage(
     assert args.partition(" ")[0].partition("=")[0] in printed.err.splitlines()[-1]
 
 
+@pytest.mark.parametrize("option", ["--base-url", "--image-base"])
+@pytest.mark.parametrize(
+    "base",
+    [
+        *("", "/", "share.example.org", "share.example.org:443", "//share.example.org/"),
+        *("ftp://share.example.org/", "https:share.example.org", "http://", "https:///path"),
+        *("https://share.example.org/?a=b", "https://share.example.org/#a", "https://:443/"),
+        *("https://user:password@share.example.org/", "https://share.example.org:port/"),
+        *("https://share.example.org:65536/", "https://[::1/", "https://share.example.org/a b"),
+        *("https://café.example/", "https://share.example.org/\n"),
+    ],
+)
+def test_what_links_cannot_begin_with_is_an_error_of_usage(
+    told: list[Options], capsys: pytest.CaptureFixture[str], option: str, base: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["serve", f"{option}={base}"])
+    assert (ended.value.code, told) == (2, [])
+    why = f"argument {option}: {base!r} is not http:// or https:// with a host, "
+    assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["https://share.example.org", "http://192.0.2.1:8080/", "http://[::1]:80/", "https://a/b/c"],
+)
+def test_links_begin_with_an_address_of_the_web(told: list[Options], base: str) -> None:
+    assert cli.main(["serve", "--base-url", base]) == 0
+    assert told[0].base_of(1) == f"{base.rstrip('/')}/"
+
+
 @pytest.mark.parametrize(
     ("args", "line"),
     [

@@ -12,6 +12,7 @@ import pytest
 from minus_server import keeping
 from minus_server.catalog import Catalog
 from minus_server.daemon import Lock
+from minus_server.databases import shown_url
 from minus_server.errors import CannotServe
 from minus_server.places import Places
 from minus_server.service import open_service
@@ -52,6 +53,18 @@ def refused(*args: str | Path) -> str:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     return done.stderr.removeprefix("minus-server: ").rstrip("\n")
+
+
+def has_rows(places: Places) -> str:
+    """Why a target is refused that has rows."""
+    where = shown_url(places.database or Catalog.url_in(places.data))
+    about = "a finished copy takes nothing more, empty both places to copy anew"
+    return f"the target is not empty: there are rows in {where}; {about}"
+
+
+def has_bytes(where: str | Path) -> str:
+    """Why a target is refused that has no rows but bytes."""
+    return f"the target is not empty: there are bytes of files in {where}; empty it to copy anew"
 
 
 def at(places: Places, data: Path) -> Service:
@@ -211,10 +224,11 @@ def test_nothing_is_mixed_with_what_is_there(tmp_path: Path) -> None:
     assert why(other, source) == f"{source.data} is in use"
     assert why(source, begun).startswith(f"the bytes are there, but {source.data} is still served")
     lock.release()
-    assert why(other, source) == why(source, Places(nobodys)) == "the target is not empty"
+    assert why(other, source) == has_rows(source)
+    assert why(source, Places(nobodys)) == has_bytes(nobodys)
     assert why(other, begun) == "the target has a part of something else"
     assert keeping.copy(source, begun, live=False, verify=False) == 0
-    assert why(source, begun) == "the target is not empty"
+    assert why(source, begun) == has_rows(begun)
     half = "minus-server: a database alone is half a service: say where its bytes are"
     done = copy("--from", source.data, "--to", f"sqlite:///{tmp_path}/x.sqlite3")
     assert (done.returncode, done.stderr) == (1, f"{half}\n")
@@ -238,7 +252,9 @@ def test_to_postgresql_with_an_object_store_and_back_nothing_is_lost(
     row = contents.alice.upload(LARGE[2:], folder=contents.folder)
     again = contents.answers()
     assert target.stop() == 0
-    assert refused("--from", own_service.data, *there) == "the target is not empty"
+    assert refused("--from", own_service.data, *there) == has_rows(shared)
+    new_rows = ("--to", tmp_path / "new", "--to-blobs", blobs)
+    assert refused("--from", own_service.data, *new_rows) == has_bytes(blobs.partition("?")[0])
     assert moved("--from", postgres_url, "--from-blobs", blobs, "--to", back)[3] == 0
     same_rows(shared, Places(back), anew=True)
     home = Service(back, api_key=own_service.api_key, api_secret=own_service.api_secret)

@@ -20,6 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.live import Service, clean_environment
+from tests.postgres import database_with_tables, drop_database
 from tests.rawhttp import (
     HOST,
     MULTIPART,
@@ -283,6 +284,22 @@ def test_a_fault_is_logged_once_under_the_id_of_its_answer(told: Told) -> None:
     if told.is_json:
         assert fault["error"].startswith("Traceback (most recent call last):\n")
         assert all(json.loads(line)["time"] for line in told.service.log().splitlines())
+
+
+def test_a_catalog_that_is_away_is_named_once_a_request(tmp_path: Path) -> None:
+    url = database_with_tables()
+    service = Service(tmp_path / "data", environment={"MINUS_DATABASE_URL": url})
+    service.start()
+    alice = new_user(service, "alice")
+    drop_database(url)
+    answers = [alice.call("GET", "activeuser", alice.bearer()) for _ in range(3)]
+    service.kill()
+    assert [answer.status for answer in answers] == [503] * 3
+    said = [line.partition(" WARNING ")[2] for line in service.log().splitlines()]
+    known = [f"request={answer.headers['X-Request-Id']}" for answer in answers]
+    cause = "GET was refused: the catalog failed:"
+    kinds = ("AdminShutdown", "OperationalError", "OperationalError")  # it ends, it is gone
+    assert said == [f"{cause} {kind} {told}" for kind, told in zip(kinds, known, strict=True)]
 
 
 def secrets_of_all_kinds(told: Told) -> set[str]:
