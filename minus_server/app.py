@@ -107,6 +107,13 @@ class Door:
         known = self._misses.known(asker)
         return await run_in_threadpool(self._misses.wait, asker) if known is None else known
 
+    async def _count(self, request: Request, asker: str) -> None:
+        """Count a miss, whose answer stays what it is where that fails."""
+        try:
+            await run_in_threadpool(self._misses.count, asker)
+        except SQLAlchemyError as error:
+            _busy(request, error)
+
     async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         asker = address(request) if _GUESSABLE.match(scope["path"]) else None
@@ -115,10 +122,15 @@ class Door:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(self._headers)
                 if asker is not None and message["status"] == 404:
-                    await run_in_threadpool(self._misses.count, asker)
+                    await self._count(request, asker)
             await send(message)
 
-        if asker is not None and (seconds := await self._wait(asker)):
+        try:
+            seconds = 0 if asker is None else await self._wait(asker)
+        except SQLAlchemyError as error:  # outside of what handles those of the answers
+            await _busy(request, error)(scope, receive, send)
+            return
+        if seconds:
             why = "Too many addresses that lead nowhere were asked for from here."
             refusal = TooMany(why, seconds)
             answer = await run_in_threadpool(_refused, request, refusal)

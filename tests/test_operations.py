@@ -288,11 +288,14 @@ def test_a_fault_is_logged_once_under_the_id_of_its_answer(told: Told) -> None:
 
 def test_a_catalog_that_is_away_is_named_once_a_request(tmp_path: Path) -> None:
     url = database_with_tables()
-    service = Service(tmp_path / "data", environment={"MINUS_DATABASE_URL": url})
+    options = ("--trusted-proxy", "127.0.0.1")
+    service = Service(tmp_path / "data", options, environment={"MINUS_DATABASE_URL": url})
     service.start()
     alice = new_user(service, "alice")
     drop_database(url)
-    answers = [alice.call("GET", "activeuser", alice.bearer()) for _ in range(3)]
+    answers = [alice.call("GET", "activeuser", alice.bearer()) for _ in range(2)]
+    far = {"X-Forwarded-For": "203.0.113.5"}  # whose misses are counted
+    answers.append(call(service.port, "GET", "/iAAAAAAAAAAAA", far))
     service.kill()
     assert [answer.status for answer in answers] == [503] * 3
     said = [line.partition(" WARNING ")[2] for line in service.log().splitlines()]
