@@ -233,6 +233,7 @@ def test_addclient_prints_a_config_file_and_nothing_else(service: Service) -> No
 # --- check ---
 
 
+@pytest.mark.folder
 def test_check_names_each_problem_and_counts_strays_apart(own_service: Service) -> None:
     alice = alone(own_service)
     folder = alice.folder()

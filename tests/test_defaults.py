@@ -282,6 +282,7 @@ def texts(log: str, options: tuple[str, ...]) -> str:
     ],
     ids=["served", "embedded", "access", "json"],
 )
+@pytest.mark.folder
 def test_no_secret_reaches_a_log_whatever_breaks(tmp_path: Path, options: tuple[str, ...]) -> None:
     service = Service(tmp_path / "data", options)
     if "--embedded" not in options:

@@ -167,6 +167,7 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple
                 running.kill()
 
 
+@pytest.mark.folder
 def test_a_full_disk_is_told_and_loses_nothing(small_disk: tuple[Service, Room]) -> None:
     service, leave = small_disk
     alice = new_user(service)

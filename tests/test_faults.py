@@ -384,6 +384,7 @@ def test_a_service_whose_disk_is_full_is_told_and_loses_nothing(site: Site) -> N
 # --- the catalog, clocks ---
 
 
+@pytest.mark.alone
 def test_a_catalog_that_is_locked_is_told_as_busy_and_loses_nothing(tmp_path: Path) -> None:
     with open_site(tmp_path, HASTY_SERVICE) as site:
         site.folder, site.local = "Stuff", tmp_path / "local"

@@ -120,6 +120,7 @@ def test_a_file_is_kept_with_all_that_is_known_of_it(alice: Person) -> None:
     assert alice.counters() == (4, 1, 0)
 
 
+@pytest.mark.folder
 def test_the_bytes_are_kept_before_the_row(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
 

@@ -242,7 +242,11 @@ def asked(service: Service, typed: bytes, *args: str) -> tuple[int, str]:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "minus_server", *args, "--data", str(service.data)]
     with subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=clean_environment()
+        command,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=clean_environment() | service.environment,
     ) as process:
         os.close(theirs)
         os.write(ours, typed)

@@ -89,6 +89,7 @@ def test_an_upload_that_can_go_on_keeps_its_bytes(service: Service) -> None:
     assert service.blobs.incoming() == [writer.key]
 
 
+@pytest.mark.folder
 def test_the_command_tells_what_went_while_the_service_runs(own_service: Live) -> None:
     alice = new_user(own_service, "alice")
     row = alice.upload(BIG, "a.png", alice.folder())

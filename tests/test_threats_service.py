@@ -32,7 +32,6 @@ from starlette.routing import Mount, Route
 from minus_server import names
 from minus_server.api_v2 import ENDPOINTS
 from minus_server.app import ROUTES
-from minus_server.catalog import Catalog
 from minus_server.errors import BadRequest
 from minus_server.meter import Meter
 from minus_server.throttle import SignIns
@@ -400,7 +399,7 @@ def test_s27_a_part_of_an_id_or_a_name_is_nobodys(site: Service, alice: Client) 
         assert alice.call("GET", f"/i{name}").status == 404
     for name in (folder[:-1], folder + "0", f"{folder}%00", f"{folder}%20x"):
         assert alice.call("GET", f"/m{name}").status == 404
-        assert alice.send("GET", f"folders/{name}").status == 404
+        assert alice.send("GET", f"folders/{name}").status in (400, 404)  # PostgreSQL has no NUL
     site.add_user(alice.name[:-1], PASSWORD)  # a name that alice's begins with
     short = Client(site, alice.name[:-1], "").limited(rawhttp.ALL)
     made = short.send("POST", f"users/{alice.slug}/folders", {"name": "x", "is_public": "true"})
@@ -562,6 +561,7 @@ def test_s32_ids_are_long_random_and_answered_alike_where_there_is_none(alice: C
     assert [answer.headers[name] for name in kept] == ["noindex", "no-referrer"]
 
 
+@pytest.mark.alone
 def test_s32_who_guesses_ids_waits_and_nobody_else(site: Service, alice: Client) -> None:
     row = alice.upload()
     guesser, other = {"X-Forwarded-For": "203.0.113.5"}, {"X-Forwarded-For": "203.0.113.6"}
@@ -661,7 +661,7 @@ def test_s34_the_room_and_the_count_without_an_account_are_exact(tmp_path: Path)
 def guess(service: Service, account: str, address: str) -> None:
     """Have ten wrong passwords counted, the last a minute ago: the next pause is the longest."""
     moments = itertools.count(time.time() - 10 * 60, 60)
-    catalog = Catalog.in_folder(service.data)
+    catalog = service.places.catalog()
     rules = SignIns(catalog, lambda: next(moments), Meter())
     for _ in range(10):
         rules.begin(account, address)
@@ -1093,6 +1093,7 @@ def test_s45_nothing_tells_how_the_service_does(alice: Client) -> None:
         assert str(alice.service.pid) not in json.dumps(list(answer.headers.items()))
 
 
+@pytest.mark.folder
 def test_s47_the_bytes_of_one_user_tell_nothing_to_another(alice: Client, bob: Client) -> None:
     data = b"the same bytes of both" * 9_000
     hers = alice.upload(data, "a.bin")
