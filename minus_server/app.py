@@ -8,10 +8,11 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import anyio
-from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -115,10 +116,17 @@ class Door:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(self._headers)
                 if asker is not None and message["status"] == 404:
-                    await run_in_threadpool(self._misses.count, asker)
+                    with suppress(SQLAlchemyError):  # it is a 404 all the same
+                        await run_in_threadpool(self._misses.count, asker)
             await send(message)
 
-        if asker is not None and (seconds := await self._wait(asker)):
+        try:
+            seconds = 0 if asker is None else await self._wait(asker)
+        except SQLAlchemyError as error:
+            answer = await run_in_threadpool(_busy, request, error)
+            await answer(scope, receive, send_with)
+            return
+        if seconds:
             why = "Too many addresses that lead nowhere were asked for from here."
             refusal = TooMany(why, seconds)
             answer = await run_in_threadpool(_refused, request, refusal)
@@ -347,7 +355,7 @@ def build(
         HTTPException: _no_route,
         ClientDisconnect: _gone,
         DataError: _unkeepable,
-        OperationalError: _busy,
+        DBAPIError: _busy,
         PoolTimeoutError: _busy,
         StoreAway: _away,
         OSError: _operating_system,

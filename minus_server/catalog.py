@@ -486,9 +486,10 @@ class Catalog:
             event.listen(pool, "checkin", lambda *_: meter.connection_taken(-1))
 
     def ping(self) -> None:
-        """Raises SQLAlchemyError where nothing can be read."""
-        with self.read() as rows:
-            rows.ping()
+        """Raises SQLAlchemyError where nothing can be read, or the server takes no writes."""
+        with self._database.pings.begin() as connection:
+            Rows(connection).ping()
+            self._database.need_writable(connection)
 
     def checkpoint(self, *, alone: bool = True) -> None:
         """Bring what the write-ahead log holds into the database; readers and writers go on.
@@ -502,6 +503,7 @@ class Catalog:
     def close(self) -> None:
         self.engine.dispose()
         self._writer.dispose()
+        self._database.pings.dispose()
 
 
 @lru_cache(1)
