@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import anyio
 import anyio.to_thread
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -114,7 +115,7 @@ class Sink(Feed):
     async def abort(self) -> None:
         """Give the bytes up."""
         try:
-            with contextlib.suppress(Refused, OSError):
+            with contextlib.suppress(Refused, OSError, SQLAlchemyError):
                 await self.written()
         finally:
             if self._incoming is not None:
@@ -227,10 +228,12 @@ async def receiving(form: Form) -> AsyncIterator[None]:
     try:
         yield
     except BaseException as error:
-        if form.sink is not None:
-            await form.sink.abort()
-        if isinstance(error, Refused | OSError):
-            await drain(form.request)
+        try:
+            if form.sink is not None:
+                await form.sink.abort()
+        finally:
+            if isinstance(error, Refused | OSError | SQLAlchemyError):
+                await drain(form.request)
         raise
 
 
