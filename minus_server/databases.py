@@ -38,6 +38,7 @@ SQLITE_POOL = 50  # connections: one for each thread that may want one
 POSTGRES_POOL = 20  # connections of a process; the server has 100 unless it is told otherwise
 PINGS_POOL = 2  # more of them, for what must not wait behind requests
 BUSY_SECONDS = 10  # how long one transaction waits for another one, or for a connection
+LOCK_SECONDS = 3  # the same for a lock on a server, where it takes a connection from others
 _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -67,7 +68,8 @@ class Database(Protocol):
 
     is_shared: bool  # processes on other machines may use it too
     writer: Engine
-    pings: Engine  # on a server, with connections of its own
+    pings: Engine  # on a server, this and `beats` have connections of their own
+    beats: Engine
 
     @property
     def engine(self) -> Engine:
@@ -78,6 +80,9 @@ class Database(Protocol):
 
     def need_writable(self, connection: Connection) -> None:
         """Raises SQLAlchemyError where this server takes no writes."""
+
+    def be_patient(self, connection: Connection) -> None:
+        """Let the transaction that begins here wait longer for locks than a request does."""
 
     def need_no_flush(self, connection: Connection) -> None:
         """Let the transaction that begins here end without waiting for the disk."""
@@ -94,7 +99,7 @@ class Sqlite:
     def __init__(self, url: str) -> None:
         self.engine = self._engine(url, SQLITE_POOL)
         self.writer = self._engine(url, 1)
-        self.pings = self.engine
+        self.pings, self.beats = self.engine, self.writer
         event.listen(self.engine, "begin", partial(_begin, "BEGIN"))
         event.listen(self.writer, "begin", partial(_begin, "BEGIN IMMEDIATE"))
         event.listen(self.writer, "connect", partial(_set, (_WRITER_CACHE,)))
@@ -126,6 +131,9 @@ class Sqlite:
     def need_writable(self, connection: Connection) -> None:
         """A file that is read only is refused at the start."""
 
+    def be_patient(self, connection: Connection) -> None:
+        """It has waited."""
+
     def need_no_flush(self, connection: Connection) -> None:
         """SQLite cannot change that inside a transaction."""
 
@@ -142,7 +150,7 @@ class Postgres:
 
     def __init__(self, url: str) -> None:
         self.writer = self._engine(url, POSTGRES_POOL)
-        self.pings = self._engine(url, PINGS_POOL)
+        self.pings = self.beats = self._engine(url, PINGS_POOL)
         self.engine = self.writer.execution_options(
             isolation_level="REPEATABLE READ", postgresql_readonly=True
         )
@@ -172,6 +180,9 @@ class Postgres:
         if connection.execute(text("SHOW transaction_read_only")).scalar_one() == "on":
             connection.invalidate()
             raise SQLAlchemyError("the database's server takes no writes")
+
+    def be_patient(self, connection: Connection) -> None:
+        connection.execute(text(f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'"))
 
     def need_no_flush(self, connection: Connection) -> None:
         connection.execute(text("SET LOCAL synchronous_commit = off"))
@@ -219,7 +230,7 @@ def _set(pragmas: Sequence[str], connection: Any, _record: object) -> None:
 def _set_up(connection: Any, _record: object) -> None:
     """Set a connection to PostgreSQL up; a pooler between may refuse options at connecting."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
+        cursor.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
         cursor.execute("SET idle_in_transaction_session_timeout = '60s'")
         cursor.execute("SET TIME ZONE 'UTC'")
     connection.commit()
