@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +24,7 @@ from minus_server.galleries import UNTITLED, Galleries
 from minus_server.library import FORM_OVERHEAD, Incoming, Library
 from minus_server.repeats import Once, Replayed, holder
 from minus_server.service import Service
+from minus_server.threads import in_store
 from minus_server.web import refuse_other_sites, user_of
 from minus_server.wire import Wire
 
@@ -61,7 +63,7 @@ class Feed:
         await self.written()
         if not self._failed:
             blocks, self._blocks, self._size = self._blocks, [], 0
-            self._writing = asyncio.create_task(run_in_threadpool(self._take, blocks))
+            self._writing = asyncio.create_task(in_store(self._take, blocks))
 
     async def written(self) -> None:
         """Wait until what was handed over is with the store."""
@@ -119,7 +121,7 @@ class Sink(Feed):
                 await self.written()
         finally:
             if self._incoming is not None:
-                await run_in_threadpool(self._incoming.abort)
+                await in_store(self._incoming.abort, patience=math.inf)
 
 
 @dataclass

@@ -3,11 +3,14 @@
 import hashlib
 import io
 import random
+import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore.client
 import pytest
@@ -17,6 +20,8 @@ from minus_server.blobs import HEAD, BlobMissing
 from minus_server.errors import CannotServe, StoreAway
 from minus_server.places import Places
 from minus_server.s3 import PART, S3Blobs
+from minus_server.threads import AT_ONCE
+from tests.faults import Fault, Line
 from tests.helpers import PASSWORD, sign_in
 from tests.live import Service
 from tests.rawhttp import Client, Row, connect, error_of, head, new_user, png, receive
@@ -24,6 +29,7 @@ from tests.seaweed import BUCKET, SECRET, Seaweed, lend_credentials, new_place, 
 from tests.test_wire_tus import Upload, begun, repr_digest
 
 MIB = 1 << 20
+STALLED_SECONDS = 50  # well under the minute for which clients wait
 LARGE = 40 * MIB  # more than connections hold
 DATA = random.Random(1).randbytes(PART + 6 * MIB)  # noqa: S311
 
@@ -538,6 +544,32 @@ def test_a_store_that_goes_away_costs_an_answer_and_nothing_else(
     sizes = sorted(map(int, alice.values(f"folders/{folder['id']}/files", "filesize")))
     assert sizes == [len(DATA)] * 3
     assert len(list(S3Blobs(own_store.place("x")).keys())) == 4
+
+
+def test_a_store_that_stalls_takes_the_threads_of_nobody_else(
+    start: Callable[..., Service], place: str
+) -> None:
+    endpoint = urlsplit(shared().endpoint)
+    with Line(endpoint.port or 0) as line:
+        service = start(place.replace(endpoint.geturl(), line.url.rstrip("/")))
+        alice = new_user(service)
+        folder = alice.folder()
+        row = alice.upload(DATA, "kept.bin", folder)
+        line.inject(Fault("delay"), late=600)
+        began = time.monotonic()
+        with ThreadPoolExecutor(2 * AT_ONCE) as threads:
+            refused = [threads.submit(alice.raw, row) for _ in range(2 * AT_ONCE)]
+            while line.calls < AT_ONCE:
+                threading.Event().wait(0.01)
+            for path in (f"folders/{folder['id']}/files", f"/m{folder['id']}"):
+                assert alice.call("GET", path, alice.bearer()).status == 200
+            assert alice.call("GET", "/readyz").body == b"store"
+            assert not any(each.done() for each in refused)
+            assert {each.result().status for each in refused} == {503}
+        assert time.monotonic() - began < STALLED_SECONDS
+        line.mend()
+        line.hang_up()
+        assert alice.raw(row).body == DATA
 
 
 def _begin_put(sock: Any, alice: Client, folder: Row) -> None:
