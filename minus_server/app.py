@@ -11,7 +11,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import anyio
-from sqlalchemy.exc import DataError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -127,8 +127,9 @@ class Door:
 
         try:
             seconds = 0 if asker is None else await self._wait(asker)
-        except SQLAlchemyError as error:  # outside of what handles those of the answers
-            await _busy(request, error)(scope, receive, send)
+        except SQLAlchemyError as error:
+            answer = await run_in_threadpool(_busy, request, error)
+            await answer(scope, receive, send_with)
             return
         if seconds:
             why = "Too many addresses that lead nowhere were asked for from here."
@@ -361,7 +362,7 @@ def build(
         HTTPException: _no_route,
         ClientDisconnect: _gone,
         DataError: _unkeepable,
-        OperationalError: _busy,
+        DBAPIError: _busy,
         PoolTimeoutError: _busy,
         StoreAway: _away,
         OSError: _operating_system,

@@ -392,6 +392,7 @@ class Catalog:
         if self.revision() == newest_revision():
             return False
         with self._writer.begin() as connection:
+            self._database.be_patient(connection)
             Rows(connection).lock("migrate")
             revision = _revision(connection)
             if revision == newest_revision():
@@ -417,6 +418,7 @@ class Catalog:
         mark = _UNFINISHED + sha256(f"{newest_revision()} {source}".encode()).hexdigest()[:20]
         with self._writer.begin() as connection:
             rows = Rows(connection)
+            self._database.be_patient(connection)
             rows.lock("migrate")
             if (revision := _revision(connection)) == mark:
                 return
@@ -464,17 +466,18 @@ class Catalog:
                 yield Rows(connection)
 
     @contextmanager
-    def write(self, *, durable: bool = True) -> Iterator[Rows]:
+    def write(self, *, durable: bool = True, beat: bool = False) -> Iterator[Rows]:
         """One transaction; it is on disk when the block ends, or nothing of it is.
 
         durable   False for what a crash of the database's machine may forget
+        beat      it waits for no connection that requests have
 
         In SQLite it is alone. In PostgreSQL others run beside it: what it reads and goes by, it
         locks (`lock`, `lock_folder`, `lock_upload`), always in the order key, folder, upload,
         user or total; or it decides in the condition of the statement itself.
         """
         began = time.perf_counter()
-        with self._writer.begin() as connection:
+        with (self._database.beats if beat else self._writer).begin() as connection:
             self._meter.connection_waited(time.perf_counter() - began)
             if not durable:
                 self._database.need_no_flush(connection)
@@ -489,9 +492,10 @@ class Catalog:
             event.listen(pool, "checkin", lambda *_: meter.connection_taken(-1))
 
     def ping(self) -> None:
-        """Raises SQLAlchemyError where nothing can be read."""
-        with self.read() as rows:
-            rows.ping()
+        """Raises SQLAlchemyError where nothing can be read, or the server takes no writes."""
+        with self._database.pings.begin() as connection:
+            Rows(connection).ping()
+            self._database.need_writable(connection)
 
     def checkpoint(self, *, alone: bool = True) -> None:
         """Bring what the write-ahead log holds into the database; readers and writers go on.
@@ -505,6 +509,7 @@ class Catalog:
     def close(self) -> None:
         self.engine.dispose()
         self._writer.dispose()
+        self._database.pings.dispose()
 
 
 @lru_cache(1)
@@ -1561,7 +1566,8 @@ class Rows:
     def keep_holding(self, holder: str, numbers: Collection[int], until: int) -> list[int]:
         """Hold on to these, as far as this process holds them. -> which another one wants"""
         own = and_(uploads.c.holder == holder, uploads.c.n.in_(numbers))
-        self._db.execute(update(uploads).where(own).values(held_until=until))
+        free = select(uploads.c.n).where(own).with_for_update(skip_locked=True)
+        self._db.execute(update(uploads).where(uploads.c.n.in_(free)).values(held_until=until))
         return [row[0] for row in self._all(select(uploads.c.n).where(own, uploads.c.wanted))]
 
     def unfinished_blobs(self) -> set[str]:

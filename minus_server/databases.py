@@ -15,13 +15,20 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    ExceptionContext,
     create_engine,
     event,
     false,
     make_url,
     text,
 )
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from minus_server import names
@@ -29,7 +36,9 @@ from minus_server.errors import CannotServe
 
 SQLITE_POOL = 50  # connections: one for each thread that may want one
 POSTGRES_POOL = 20  # connections of a process; the server has 100 unless it is told otherwise
+PINGS_POOL = 2  # more of them, for what must not wait behind requests
 BUSY_SECONDS = 10  # how long one transaction waits for another one, or for a connection
+LOCK_SECONDS = 3  # the same for a lock on a server, where it takes a connection from others
 _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -46,7 +55,12 @@ _NETWORK = {  # a server that went without a word is given up
 }
 _KEPT_SECONDS = 1800  # of a connection, then it is made anew: the server may have moved
 _DISK_FULL = "53100"  # https://www.postgresql.org/docs/current/errcodes-appendix.html
-_BUSY = ("08", "40", "53", "55P03", "57")  # no connection, races, no resources, locks, shutdown
+_READ_ONLY = ("25006", "0A000")  # in recovery; the second where a transaction is to write
+_BUSY = (
+    *("08", "40", "53", "55P03", "57"),  # no connection, races, no resources, locks, shutdown
+    *_READ_ONLY,
+    *("25P03", "25P04"),  # a transaction that the server ended, as it took too long
+)
 
 
 class Database(Protocol):
@@ -54,6 +68,8 @@ class Database(Protocol):
 
     is_shared: bool  # processes on other machines may use it too
     writer: Engine
+    pings: Engine  # on a server, this and `beats` have connections of their own
+    beats: Engine
 
     @property
     def engine(self) -> Engine:
@@ -61,6 +77,12 @@ class Database(Protocol):
 
     def limited(self, connection: Connection, seconds: float) -> Any:
         """A block whose statements may take so long; OperationalError, `is_busy`, after that."""
+
+    def need_writable(self, connection: Connection) -> None:
+        """Raises SQLAlchemyError where this server takes no writes."""
+
+    def be_patient(self, connection: Connection) -> None:
+        """Let the transaction that begins here wait longer for locks than a request does."""
 
     def need_no_flush(self, connection: Connection) -> None:
         """Let the transaction that begins here end without waiting for the disk."""
@@ -77,6 +99,7 @@ class Sqlite:
     def __init__(self, url: str) -> None:
         self.engine = self._engine(url, SQLITE_POOL)
         self.writer = self._engine(url, 1)
+        self.pings, self.beats = self.engine, self.writer
         event.listen(self.engine, "begin", partial(_begin, "BEGIN"))
         event.listen(self.writer, "begin", partial(_begin, "BEGIN IMMEDIATE"))
         event.listen(self.writer, "connect", partial(_set, (_WRITER_CACHE,)))
@@ -105,6 +128,12 @@ class Sqlite:
         finally:
             driver.set_progress_handler(None, 0)
 
+    def need_writable(self, connection: Connection) -> None:
+        """A file that is read only is refused at the start."""
+
+    def be_patient(self, connection: Connection) -> None:
+        """It has waited."""
+
     def need_no_flush(self, connection: Connection) -> None:
         """SQLite cannot change that inside a transaction."""
 
@@ -120,25 +149,40 @@ class Postgres:
     is_shared = True
 
     def __init__(self, url: str) -> None:
-        self.writer = create_engine(
+        self.writer = self._engine(url, POSTGRES_POOL)
+        self.pings = self.beats = self._engine(url, PINGS_POOL)
+        self.engine = self.writer.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+
+    @staticmethod
+    def _engine(url: str, connections: int) -> Engine:
+        engine = create_engine(
             url,
             connect_args=_NETWORK,
-            pool_size=POSTGRES_POOL,
+            pool_size=connections,
             max_overflow=0,
             pool_timeout=BUSY_SECONDS,
             pool_use_lifo=True,
             pool_recycle=_KEPT_SECONDS,
             hide_parameters=True,
         )
-        event.listen(self.writer, "connect", _set_up)
-        self.engine = self.writer.execution_options(
-            isolation_level="REPEATABLE READ", postgresql_readonly=True
-        )
+        event.listen(engine, "connect", _set_up)
+        event.listen(engine, "handle_error", _leave_read_only)
+        return engine
 
     @contextmanager
     def limited(self, connection: Connection, seconds: float) -> Iterator[None]:
         connection.execute(text(f"SET LOCAL statement_timeout = {int(seconds * 1000)}"))
         yield
+
+    def need_writable(self, connection: Connection) -> None:
+        if connection.execute(text("SHOW transaction_read_only")).scalar_one() == "on":
+            connection.invalidate()
+            raise SQLAlchemyError("the database's server takes no writes")
+
+    def be_patient(self, connection: Connection) -> None:
+        connection.execute(text(f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'"))
 
     def need_no_flush(self, connection: Connection) -> None:
         connection.execute(text("SET LOCAL synchronous_commit = off"))
@@ -186,10 +230,16 @@ def _set(pragmas: Sequence[str], connection: Any, _record: object) -> None:
 def _set_up(connection: Any, _record: object) -> None:
     """Set a connection to PostgreSQL up; a pooler between may refuse options at connecting."""
     with connection.cursor() as cursor:
-        cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
+        cursor.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
         cursor.execute("SET idle_in_transaction_session_timeout = '60s'")
         cursor.execute("SET TIME ZONE 'UTC'")
     connection.commit()
+
+
+def _leave_read_only(context: ExceptionContext) -> None:
+    """Connect anew after a failover: the address may lead to another server by now."""
+    if getattr(context.original_exception, "sqlstate", None) in _READ_ONLY:
+        context.is_disconnect = True
 
 
 def _begin(statement: str, connection: Connection) -> None:

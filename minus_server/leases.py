@@ -62,5 +62,5 @@ class Leases:
         """Hold on to what this process works on. -> the uploads that another one wants"""
         if self._holder is None:
             return []
-        with self._catalog.write(durable=False) as rows:
+        with self._catalog.write(durable=False, beat=True) as rows:
             return rows.keep_holding(self._holder, tuple(self._working), self._until())

@@ -25,8 +25,9 @@ from starlette.types import Receive, Scope, Send
 from minus_server import names
 from minus_server.blobs import MAX_SMALL, BlobMissing, Blobs
 from minus_server.catalog import File
-from minus_server.errors import NotFound
+from minus_server.errors import NotFound, StoreAway
 from minus_server.service import Service
+from minus_server.threads import in_store
 from minus_server.wire import http_date
 
 _LOG = logging.getLogger(__name__)
@@ -120,6 +121,17 @@ def until_broken(blocks: Iterator[bytes], what: str) -> Iterator[bytes]:
         yield b""  # an answer of no block at all would be given another length
 
 
+async def sent(blocks: Iterator[bytes], what: str) -> AsyncIterator[bytes]:
+    """The blocks as in `until_broken`, made in the store's threads."""
+    blocks = until_broken(blocks, what)
+    try:
+        while (block := await in_store(next, blocks, None)) is not None:
+            yield block
+    except StoreAway as error:
+        _cut_off(what, error)
+        yield b""
+
+
 def _cut_off(what: str, error: Exception) -> None:
     _LOG.warning("%s was cut off: %s %s", what, type(error).__name__, error)
 
@@ -209,7 +221,7 @@ def _may_leave(request: Request, headers: dict[str, str]) -> bool:
 async def _body(
     request: Request, service: Service, file: File, want: Wanted, headers: dict[str, str]
 ) -> Response:
-    found = await run_in_threadpool(_opened, service.blobs, file, want)
+    found = await in_store(_opened, service.blobs, file, want)
     if isinstance(found, bytes):
         return Response(found, want.status, headers)
     path = service.blobs.path(file.blob)
@@ -237,7 +249,7 @@ async def _blocks(stream: BinaryIO, left: int) -> AsyncIterator[bytes]:
     try:
         with stream:
             while left > 0:
-                block = await run_in_threadpool(stream.read, min(BLOCK, left))
+                block = await in_store(stream.read, min(BLOCK, left))
                 if not block:
                     raise OSError("a blob is shorter than its row says")
                 left -= len(block)

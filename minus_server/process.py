@@ -83,7 +83,9 @@ class Process:
         serving = loop.create_task(self._server.serve())
         await self._accepts(serving)
         self._begun()
-        beside = [loop.create_task(job) for job in (self._watch_idleness(), self._beat())]
+        beside = [
+            loop.create_task(job) for job in (self._watch_idleness(), self._beat(), self._end_cut())
+        ]
         await serving
         for task in beside:
             task.cancel()
@@ -123,6 +125,14 @@ class Process:
         while True:
             with suppress(SQLAlchemyError):  # the next second will do
                 self._turns.give_up(await asyncio.to_thread(self._service.library.leases.beat))
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _end_cut(self) -> None:
+        """Clear away behind processes that died. It may wait, as a beat must not."""
+        if self._service.library.leases.alone:
+            return
+        while True:
+            with suppress(SQLAlchemyError):
                 await asyncio.to_thread(self._service.resumables.end_cut)
             await asyncio.sleep(BEAT_SECONDS)
 

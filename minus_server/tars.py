@@ -18,7 +18,7 @@ from minus_server.blobs import MAX_SMALL, BlobMissing
 from minus_server.catalog import Folder, Part
 from minus_server.endpoints import NAMED, Field, check
 from minus_server.errors import TooLarge
-from minus_server.links import HARMLESS, disposition, stored, until_broken
+from minus_server.links import HARMLESS, disposition, sent, stored
 from minus_server.service import Service
 from minus_server.zips import member_name, member_names
 
@@ -206,7 +206,7 @@ async def _answer(request: Request, declared: dict[str, Field], find: _Find) -> 
     }
     if request.method == "HEAD":
         return Response(headers=headers, media_type="application/x-tar")
-    blocks = until_broken(_stream(service, folder, members, shown, rest), "A tar stream")
+    blocks = sent(_stream(service, folder, members, shown, rest), "A tar stream")
     return StreamingResponse(blocks, headers=headers, media_type="application/x-tar")
 
 

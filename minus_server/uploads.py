@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,6 +10,7 @@ from typing import TypeVar
 
 import anyio
 import anyio.to_thread
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -22,6 +24,7 @@ from minus_server.galleries import UNTITLED, Galleries
 from minus_server.library import FORM_OVERHEAD, Incoming, Library
 from minus_server.repeats import Once, Replayed, holder
 from minus_server.service import Service
+from minus_server.threads import in_store
 from minus_server.web import refuse_other_sites, user_of
 from minus_server.wire import Wire
 
@@ -60,7 +63,7 @@ class Feed:
         await self.written()
         if not self._failed:
             blocks, self._blocks, self._size = self._blocks, [], 0
-            self._writing = asyncio.create_task(run_in_threadpool(self._take, blocks))
+            self._writing = asyncio.create_task(in_store(self._take, blocks))
 
     async def written(self) -> None:
         """Wait until what was handed over is with the store."""
@@ -114,11 +117,11 @@ class Sink(Feed):
     async def abort(self) -> None:
         """Give the bytes up."""
         try:
-            with contextlib.suppress(Refused, OSError):
+            with contextlib.suppress(Refused, OSError, SQLAlchemyError):
                 await self.written()
         finally:
             if self._incoming is not None:
-                await run_in_threadpool(self._incoming.abort)
+                await in_store(self._incoming.abort, patience=math.inf)
 
 
 @dataclass
@@ -227,10 +230,12 @@ async def receiving(form: Form) -> AsyncIterator[None]:
     try:
         yield
     except BaseException as error:
-        if form.sink is not None:
-            await form.sink.abort()
-        if isinstance(error, Refused | OSError):
-            await drain(form.request)
+        try:
+            if form.sink is not None:
+                await form.sink.abort()
+        finally:
+            if isinstance(error, Refused | OSError | SQLAlchemyError):
+                await drain(form.request)
         raise
 
 

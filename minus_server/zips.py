@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from minus_server import names
-from minus_server.links import HARMLESS, disposition, stored, until_broken
+from minus_server.links import HARMLESS, disposition, sent, stored
 from minus_server.service import Service
 from minus_server.web import user_of
 
@@ -112,5 +112,5 @@ async def archive(request: Request) -> Response:
     }
     if request.method == "HEAD":
         return Response(headers=headers, media_type="application/zip")
-    blocks = until_broken(iter(archive), "A ZIP")
+    blocks = sent(iter(archive), "A ZIP")
     return StreamingResponse(blocks, headers=headers, media_type="application/zip")

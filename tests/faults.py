@@ -104,6 +104,11 @@ class Line:
             self._fault, self._dead, self._late = None, False, 0.0
             self._mended.set()
 
+    @property
+    def calls(self) -> int:
+        """How many are under way."""
+        return len(self._calls)
+
     def hang_up(self) -> None:
         """End all calls."""
         for call in list(self._calls):

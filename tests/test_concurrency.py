@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from minus_server.accounts import Caller, hash_secret
 from minus_server.catalog import Folder, User
 from minus_server.check import check
+from minus_server.databases import LOCK_SECONDS, POSTGRES_POOL, is_busy
 from minus_server.errors import Interrupted, NotFound, OffsetMismatch, QuotaExceeded, Refused
 from minus_server.leases import CUT_SECONDS, LEASE_SECONDS
 from minus_server.library import Incoming, Library, Small
@@ -22,6 +24,7 @@ from minus_server.policy import Policy
 from minus_server.repeats import Once, Replayed
 from minus_server.resumable import Announced, Plan
 from minus_server.service import Service, open_service
+from tests.postgres import database_with_tables
 from tests.stores import places
 
 THREADS = 24
@@ -451,6 +454,40 @@ def test_favourites_and_a_folders_end_never_wait_for_each_other(pair: Pair) -> N
             return True
 
         assert set(pair.race(work)) <= {"True", "NotFound"}
+
+
+def test_a_process_whose_connections_all_wait_for_a_row_keeps_what_it_holds(tmp_path: Path) -> None:
+    pair = Pair(Places(tmp_path / "data", database_with_tables(), None))
+    one, two = pair.services
+    alice = pair.user("alice")
+    folder = pair.folder(alice)
+    uploads = [one.resumables.create(folder, Plan(name, "", "", 10, None))[1] for name in "ab"]
+    for upload in uploads:
+        assert one.library.leases.take(upload.n)
+
+    def wait(_: object) -> bool:
+        with pytest.raises(OperationalError) as caught, one.catalog.write() as rows:
+            rows.lock_folder(folder.id)
+        return is_busy(caught.value)
+
+    with ThreadPoolExecutor(POSTGRES_POOL) as threads, two.catalog.write() as rows:
+        rows.lock_folder(folder.id)
+        rows.lock_upload(uploads[1].n)
+        waiting = threads.map(wait, range(POSTGRES_POOL))
+        while one.catalog.engine.pool.checkedout() < POSTGRES_POOL:  # type: ignore[attr-defined]
+            threading.Event().wait(0.01)
+        began = time.monotonic()
+        pair.clock.now += LEASE_SECONDS - 1
+        assert one.library.leases.beat() == []
+        one.catalog.ping()
+        assert time.monotonic() - began < LOCK_SECONDS / 2
+        assert all(waiting)
+        assert time.monotonic() - began < LOCK_SECONDS * 2
+    pair.clock.now += 2
+    assert not two.library.leases.take(uploads[0].n)
+    assert two.library.leases.take(uploads[1].n)
+    for service in pair.services:
+        service.close()
 
 
 def test_forty_bytes_over_the_limit_are_refused_wherever_they_come(pair: Pair) -> None:

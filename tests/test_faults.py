@@ -21,7 +21,8 @@ from tests.faults import (
     with_clock,
     without_privileges,
 )
-from tests.rawhttp import ALL
+from tests.live import Service
+from tests.rawhttp import ALL, MULTIPART, error_of, multipart, new_user, part
 from tests.shell_helpers import PATIENCE, Done
 from tests.sites import Site, open_site
 from tests.test_durability import sound
@@ -399,6 +400,24 @@ def test_a_catalog_that_is_locked_is_told_as_busy_and_loses_nothing(tmp_path: Pa
         site.assert_service_has(SMALL)
         assert site.put(STREAM).status == 0
         site.assert_service_has(SMALL | STREAM)
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("way", ["form", "bare"])
+def test_a_large_upload_at_a_locked_catalog_reads_the_answer(tmp_path: Path, way: str) -> None:
+    service = Service(tmp_path / "data", program=HASTY_SERVICE)
+    service.start()
+    alice = new_user(service)
+    path, data = f"folders/{alice.folder()['id']}/files", bytes(40 << 20)
+    with locked(service.data / "catalog.sqlite3"):
+        if way == "form":
+            kind = {"Content-Type": MULTIPART}
+            body = multipart(part("file", data, "a"))
+            answer = alice.call("POST", path, alice.bearer() | kind, body)
+        else:
+            answer = alice.call("PUT", f"{path}/a", alice.bearer(), data)
+    assert error_of(answer) == (503, "temporarily_unavailable")
+    assert service.stop() == 0
 
 
 @pytest.mark.parametrize("jump", [-WEEK, 200 * WEEK])

@@ -18,7 +18,12 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
 
+from minus_server.databases import is_busy
+from minus_server.health import KEPT_SECONDS
+from tests import postgres
 from tests.live import Service, clean_environment
 from tests.postgres import database_with_tables, drop_database
 from tests.rawhttp import (
@@ -29,6 +34,7 @@ from tests.rawhttp import (
     call,
     connect,
     encode,
+    error_of,
     head,
     multipart,
     new_user,
@@ -152,6 +158,67 @@ def test_a_service_that_cannot_work_names_the_part_and_logs_it_once(
     until(lambda: ready().status == 200)
     (line,) = own_service.log().splitlines()
     assert f"ERROR Not ready: the {part}: " in line
+
+
+@pytest.fixture
+def on_postgres(tmp_path: Path) -> Iterator[Service]:
+    """A service on a database of its own, which may be harmed."""
+    service = Service(tmp_path / "data", ("--trusted-proxy", "127.0.0.1"))
+    service.environment = {"MINUS_DATABASE_URL": postgres.database_with_tables()}
+    service.start()
+    yield service
+    assert service.stop() == 0
+    assert "Traceback" not in service.log()
+    postgres.drop_database(service.environment["MINUS_DATABASE_URL"])
+
+
+@pytest.mark.parametrize("state", ["25006", "0A000", "25P03", "57P05"])
+def test_a_database_that_is_away_for_now_is_503(on_postgres: Service, state: str) -> None:
+    alice = new_user(on_postgres)
+    with on_postgres.rows() as rows:
+        rows.execute(
+            text(
+                "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
+                f" $$ BEGIN RAISE EXCEPTION 'away' USING ERRCODE = '{state}'; END $$"
+            )
+        )
+        rows.execute(text("CREATE TRIGGER away BEFORE INSERT ON folders EXECUTE FUNCTION fail()"))
+    _, headers, body = encode("form", {"name": "Stuff", "is_public": "true"})
+    path = f"users/{alice.slug}/folders"
+    answer = alice.call("POST", path, headers | alice.bearer(), body)
+    assert error_of(answer) == (503, "temporarily_unavailable")
+    assert answer.headers["Retry-After"] == "1"
+
+
+def test_a_database_that_takes_no_writes_is_not_ready(on_postgres: Service) -> None:
+    name = make_url(on_postgres.environment["MINUS_DATABASE_URL"]).database
+
+    def ready() -> Answer:
+        return call(on_postgres.port, "GET", "/readyz")
+
+    assert ready().status == 200
+    postgres.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    with on_postgres.rows() as rows:
+        rows.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    until(lambda: (ready().status, ready().body) == (503, b"catalog"))
+    threading.Event().wait(2 * KEPT_SECONDS)
+    assert ready().status == 503
+    postgres.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    until(lambda: ready().status == 200)  # it does not stay with the connections that it had
+
+
+def test_a_transaction_that_the_server_ended_may_be_tried_again(on_postgres: Service) -> None:
+    with on_postgres.opened() as service:
+        with pytest.raises(DBAPIError) as caught, service.catalog.write() as rows:
+            rows.connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 1"))
+            threading.Event().wait(0.2)
+            rows.ping()
+        assert is_busy(caught.value)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -3,11 +3,15 @@
 import hashlib
 import io
 import random
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore.client
 import pytest
@@ -17,6 +21,8 @@ from minus_server.blobs import HEAD, BlobMissing
 from minus_server.errors import CannotServe, StoreAway
 from minus_server.places import Places
 from minus_server.s3 import PART, S3Blobs
+from minus_server.threads import AT_ONCE
+from tests.faults import Fault, Line
 from tests.helpers import PASSWORD, sign_in
 from tests.live import Service
 from tests.rawhttp import Client, Row, connect, error_of, head, new_user, png, receive
@@ -44,10 +50,11 @@ def content(blobs: S3Blobs, key: str) -> bytes:
 
 
 def under_prefix(place: str) -> list[str]:
-    """Every object that the store has there, whatever we know of it."""
+    """Every object that the store has there, whatever we know of it, but for whose it is."""
     prefix = place.partition("?")[0].removeprefix(f"s3://{BUCKET}/")
     found = shared().client().list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/")
-    return [row["Key"].removeprefix(f"{prefix}/") for row in found.get("Contents", ())]
+    names = [row["Key"].removeprefix(f"{prefix}/") for row in found.get("Contents", ())]
+    return [name for name in names if name != "owner"]
 
 
 # --- parts ---
@@ -538,6 +545,34 @@ def test_a_store_that_goes_away_costs_an_answer_and_nothing_else(
     sizes = sorted(map(int, alice.values(f"folders/{folder['id']}/files", "filesize")))
     assert sizes == [len(DATA)] * 3
     assert len(list(S3Blobs(own_store.place("x")).keys())) == 4
+
+
+def test_a_store_that_stalls_takes_the_threads_of_nobody_else(
+    start: Callable[..., Service], place: str
+) -> None:
+    endpoint = urlsplit(shared().endpoint)
+    with Line(endpoint.port or 0) as line:
+        service = start(place.replace(endpoint.geturl(), line.url.rstrip("/")))
+        alice = new_user(service)
+        folder = alice.folder()
+        row = alice.upload(DATA, "kept.bin", folder)
+        line.inject(Fault("delay"), late=600)
+
+        def asked() -> None:
+            with suppress(HTTPException, OSError):
+                alice.raw(row)
+
+        with ThreadPoolExecutor(2 * AT_ONCE) as threads:
+            waiting = [threads.submit(asked) for _ in range(2 * AT_ONCE)]
+            while line.calls < AT_ONCE:
+                threading.Event().wait(0.01)
+            for path in (f"folders/{folder['id']}/files", f"/m{folder['id']}"):
+                assert alice.call("GET", path, alice.bearer()).status == 200
+            assert alice.call("GET", "/readyz").body == b"store"
+            assert not any(each.done() for each in waiting)
+            line.mend()
+            line.hang_up()  # whatever that makes of those that waited
+        assert alice.raw(row).body == DATA
 
 
 def _begin_put(sock: Any, alice: Client, folder: Row) -> None:
