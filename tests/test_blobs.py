@@ -319,6 +319,7 @@ class TestStore(StoreContract):
         assert blobs.stranger() == "it has bytes, and none of a file that the catalog knows"
         blobs.claim()
         assert blobs.stranger() is None
+        (tmp_path / "another").mkdir()
         another = Catalog.in_folder(tmp_path / "another")
         theirs = Store(blobs.large, another)
         theirs.claim()

@@ -81,7 +81,7 @@ def _commands() -> Iterator[list[str]]:
     """What the files make `minus-server` do."""
     unit = (DEPLOY / "minus.service").read_text()
     told = re.findall(r"(?m)^ExecStart=/opt/minus/bin/minus-server (.+)$", unit)
-    yield told[0].replace("${MINUS_PROXY}", "192.0.2.10").split()
+    yield told[0].split()
     for service in yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"].values():
         if service.get("image") == "minus":
             yield service["command"]
@@ -89,8 +89,14 @@ def _commands() -> Iterator[list[str]]:
     yield yaml.safe_load(re.findall(r"(?m)^CMD (.+)$", built)[0])
 
 
+def _filled(command: list[str]) -> list[str]:
+    """With what the operator's environment has."""
+    text = "\n".join(command).replace("${MINUS_BASE_URL}", "https://h/")
+    return text.replace("${MINUS_PROXY}", "192.0.2.10").replace("${MINUS_HOST:?}", "h").split("\n")
+
+
 def test_the_service_understands_what_the_files_tell_it() -> None:
-    told = [_parser().parse_args(command).run.__name__ for command in _commands()]
+    told = [_parser().parse_args(_filled(each)).run.__name__ for each in _commands()]
     assert sorted(told) == ["_migrate", "_serve", "_serve", "_serve"]
 
 

@@ -389,7 +389,7 @@ def test_s26_no_name_of_a_user_becomes_a_path_of_ours(alice: Client, tmp_path: P
     inside = {path.name for path in (data / "blobs").rglob("*") if path.is_file()}
     assert all(re.fullmatch(r"[\w-]{43}", key) for key in inside)
     top = {path.name.partition(".")[0] for path in data.iterdir()}
-    assert top <= {"catalog", "blobs", "incoming", "derived", "service", "address"}
+    assert top <= {"catalog", "blobs", "incoming", "derived", "service", "address", "owner"}
 
 
 def test_s27_a_part_of_an_id_or_a_name_is_nobodys(site: Service, alice: Client) -> None:
