@@ -344,7 +344,9 @@ def test_a_fault_is_logged_once_under_the_id_of_its_answer(told: Told) -> None:
     answer = call(told.port, "GET", f"/i{row['id']}", {"Accept": "text/html", "Range": "bytes=1-"})
     blob.rmdir()
     assert answer.status == 500
-    fault, access = told.lines(answer.headers["X-Request-Id"])
+    known = answer.headers["X-Request-Id"]
+    until(lambda: len(told.lines(known)) == 2)  # the second comes behind the answer
+    fault, access = told.lines(known)
     assert (fault["level"], fault["message"]) == ("error", "A request failed")
     assert (access["message"], str(access["status"])) == ("request", "500")
     assert told.service.log().count("IsADirectoryError: ") == 1
