@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import QueuePool
 
 from minus_server.accounts import Caller, hash_secret
 from minus_server.catalog import Folder, User
@@ -474,7 +475,9 @@ def test_a_process_whose_connections_all_wait_for_a_row_keeps_what_it_holds(tmp_
         rows.lock_folder(folder.id)
         rows.lock_upload(uploads[1].n)
         waiting = threads.map(wait, range(POSTGRES_POOL))
-        while one.catalog.engine.pool.checkedout() < POSTGRES_POOL:  # type: ignore[attr-defined]
+        pool = one.catalog.engine.pool
+        assert isinstance(pool, QueuePool)
+        while pool.checkedout() < POSTGRES_POOL:
             threading.Event().wait(0.01)
         began = time.monotonic()
         pair.clock.now += LEASE_SECONDS - 1

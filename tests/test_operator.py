@@ -8,10 +8,11 @@ import sys
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select
 
 from minus_server import names
 from minus_server.errors import BadRequest
+from minus_server.schema import metadata
 from tests import rawhttp
 from tests.live import Service, clean_environment
 from tests.rawhttp import HOST, PASSWORD, Answer, Client, Row, multipart, new_user, part, png
@@ -50,10 +51,10 @@ def bytes_left(service: Service) -> list[str]:
 
 def rows_left(service: Service, *tables: str) -> dict[str, int]:
     with service.rows() as rows:
-        return {
-            table: rows.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()  # noqa: S608
-            for table in tables
-        }
+        counts = (
+            (name, select(func.count()).select_from(metadata.tables[name])) for name in tables
+        )
+        return {name: rows.execute(count).scalar_one() for name, count in counts}
 
 
 def healthy(service: Service) -> bool:
